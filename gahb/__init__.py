@@ -1,0 +1,44 @@
+"""Numerical kernels of the book *Why diffusion models generalise*.
+
+Every denoiser obeys one contract, ``denoiser(y, sigma=None) -> x_hat``, and
+every measurement takes any of them. Names are imported when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+# public name -> module that defines it (also read by gahb.notebooks, to know
+# which modules a chapter depends on)
+_EXPORTS = {
+    "BFCNN": "gahb.denoisers.networks",
+    "UNet": "gahb.denoisers.networks",
+    "Empirical": "gahb.denoisers.closed_form",
+    "Gaussian": "gahb.denoisers.closed_form",
+    "GaussianMixture": "gahb.denoisers.closed_form",
+    "Wavelet": "gahb.denoisers.shrinkage",
+    "Wiener": "gahb.denoisers.shrinkage",
+    "score": "gahb.risk",
+    "psnr_curve": "gahb.risk",
+    "sure": "gahb.risk",
+    "fit": "gahb.training",
+}
+_MODULES = ("claims", "figures", "images", "widgets", "zoo")
+
+__all__ = sorted([*_EXPORTS, *_MODULES])
+
+
+def __getattr__(name: str):
+    if name in _EXPORTS:
+        value = getattr(import_module(_EXPORTS[name]), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return import_module(f"gahb.{name}")
+    raise AttributeError(f"module 'gahb' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

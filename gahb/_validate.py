@@ -1,0 +1,60 @@
+"""Checks at the public boundary: each message names the argument, the value, and what is allowed."""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+import torch
+from torch import Tensor
+
+
+def positive_int(name: str, value, at_least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < at_least:
+        raise ValueError(f"{name} must be an integer of at least {at_least}, got {value!r}")
+    return int(value)
+
+
+def check_points(name: str, y) -> Tensor:
+    """Points of any shape (B, …), floating and finite."""
+    if not isinstance(y, Tensor):
+        raise TypeError(f"{name} must be a torch tensor, got {type(y).__name__}")
+    if y.ndim < 2:
+        raise ValueError(f"{name} must have a batch axis, (B, …), got shape {tuple(y.shape)}")
+    if not y.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {y.dtype}")
+    return y
+
+
+def check_images(name: str, images) -> Tensor:
+    """Clean images: (n, C, H, W), floating, values in [0, 1]."""
+    if not isinstance(images, Tensor):
+        raise TypeError(f"{name} must be a torch tensor, got {type(images).__name__}")
+    if images.ndim != 4 or images.numel() == 0:
+        raise ValueError(f"{name} must be (n, C, H, W) with at least one image, got shape {tuple(images.shape)}")
+    if not images.is_floating_point():
+        raise TypeError(f"{name} must be floating point in [0, 1], got {images.dtype}")
+    low, high = float(images.min()), float(images.max())
+    if not (low >= -1e-6 and high <= 1 + 1e-6):
+        raise ValueError(f"{name} must have values in [0, 1], got values from {low:.4g} to {high:.4g}")
+    return images
+
+
+def check_sigma_range(sigma_range) -> tuple[float, float]:
+    try:
+        low, high = (float(s) for s in sigma_range)
+    except (TypeError, ValueError):
+        raise ValueError(f"sigma_range must be two numbers (low, high), got {sigma_range!r}") from None
+    if not (0 < low < high < math.inf):
+        raise ValueError(f"sigma_range must satisfy 0 < low < high < inf, got {sigma_range!r}")
+    return low, high
+
+
+def check_denoiser_input(y: Tensor, *, channels: int, divisor: int) -> None:
+    if y.ndim != 4 or y.shape[1] != channels:
+        raise ValueError(f"y must be (B, {channels}, H, W), got shape {tuple(y.shape)}")
+    if y.shape[2] % divisor or y.shape[3] % divisor:
+        raise ValueError(
+            f"y has height and width {tuple(y.shape[2:])}; this network pools by {divisor}, "
+            f"so that both must be divisible by {divisor}"
+        )

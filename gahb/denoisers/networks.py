@@ -1,0 +1,156 @@
+r"""Bias-free convolutional denoisers.
+
+A network without additive constants is homogeneous of degree one,
+$f(ay) = a f(y)$ for $a > 0$, and piecewise linear, so that
+$f(y) = \nabla f(y)\,y$ exactly (Mohan, Kadkhodaie, Simoncelli &
+Fernandez-Granda, ICLR 2020). It is not told the noise level: σ is read off
+the picture.
+
+Both networks predict the noise inside and return the clean image,
+$f(y) = y - r(y)$, so that the Jacobian of the denoiser is
+$\mathrm{Id} - \nabla r(y)$.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .._validate import check_denoiser_input, positive_int
+
+
+class BiasFreeNorm(nn.Module):
+    r"""Divide each channel by its standard deviation; multiply by a learned gain.
+
+    $$h_c \mapsto \gamma_c\, h_c / s_c, \qquad
+      s_c^2 = \operatorname{Var}_{\text{batch, space}}(h_c) + \epsilon$$
+
+    In training mode $s_c$ is the batch's (gradients flow through it) and a
+    running mean of it is kept; in eval mode, and once `frozen` is set, the
+    running value is used and the layer is linear. No mean is subtracted from
+    the output and nothing is added: homogeneity is kept.
+    """
+
+    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5):
+        super().__init__()
+        self.momentum, self.eps, self.frozen = momentum, eps, False
+        self.gain = nn.Parameter(torch.ones(1, channels, 1, 1))
+        self.register_buffer("running_sd", torch.ones(1, channels, 1, 1))
+
+    def forward(self, h: Tensor) -> Tensor:
+        if not self.training or self.frozen:
+            return h * (self.gain / self.running_sd)
+        variance = h.float().var(dim=(0, 2, 3), keepdim=True, unbiased=False)
+        sd = (variance + self.eps).sqrt()
+        with torch.no_grad():
+            self.running_sd.lerp_(sd, self.momentum)
+        return h * (self.gain / sd).to(h.dtype)
+
+
+def _conv(inputs: int, outputs: int) -> nn.Conv2d:
+    conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    nn.init.normal_(conv.weight, std=math.sqrt(2 / (9 * inputs)))
+    return conv
+
+
+def _conv_norm_relu(inputs: int, outputs: int) -> list[nn.Module]:
+    return [_conv(inputs, outputs), BiasFreeNorm(outputs), nn.ReLU()]
+
+
+class _BiasFreeDenoiser(nn.Module):
+    """The denoiser contract around a network that predicts the noise."""
+
+    divisor: int = 1
+    channels: int
+
+    def forward(self, y: Tensor, sigma=None) -> Tensor:
+        """Estimate of x, shaped like `y` (B, C, H, W); `sigma` is not used (blind)."""
+        check_denoiser_input(y, channels=self.channels, divisor=self.divisor)
+        return y - self.residual(y)
+
+    def residual(self, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class UNet(_BiasFreeDenoiser):
+    r"""Bias-free, blind UNet of the paper (appendix A).
+
+    Each of `depth` encoder blocks has two 3×3 convolutions and an average
+    pooling by 2; the channels double with every block. Two convolutions in
+    the middle; each decoder block upsamples by a transposed convolution,
+    concatenates the encoder's output and has two convolutions.
+
+    Parameters
+    ----------
+    width : channels of the first block (7,659,264 parameters at 64, depth 3).
+    depth : poolings; H and W must be divisible by ``2 ** depth``.
+    channels : channels of the image.
+
+    Called with `y` (B, channels, H, W) in units of [0, 1] images.
+    """
+
+    def __init__(self, width: int = 64, depth: int = 3, channels: int = 1):
+        super().__init__()
+        self.width = positive_int("width", width)
+        self.depth = positive_int("depth", depth)
+        self.channels = positive_int("channels", channels)
+        self.divisor = 2**depth
+        widths = [width * 2**level for level in range(depth + 1)]
+        self.encoder = nn.ModuleList()
+        for level in range(depth):
+            first = (
+                [_conv(channels, width), nn.ReLU()]
+                if level == 0
+                else _conv_norm_relu(widths[level - 1], widths[level])
+            )
+            self.encoder.append(nn.Sequential(*first, *_conv_norm_relu(widths[level], widths[level])))
+        self.middle = nn.Sequential(
+            *_conv_norm_relu(widths[-2], widths[-1]), *_conv_norm_relu(widths[-1], widths[-1])
+        )
+        self.upsample, self.decoder = nn.ModuleList(), nn.ModuleList()
+        for level in range(depth):
+            here = widths[level]
+            self.upsample.append(nn.ConvTranspose2d(2 * here, here, 2, stride=2, bias=False))
+            last = [_conv(here, channels)] if level == 0 else _conv_norm_relu(here, here)
+            self.decoder.append(nn.Sequential(*_conv_norm_relu(2 * here, here), *last))
+
+    def residual(self, y: Tensor) -> Tensor:
+        """The predicted noise $r(y) = y - f(y)$."""
+        skips, h = [], y
+        for block in self.encoder:
+            h = block(h)  # (B, width 2^level, H / 2^level, W / 2^level)
+            skips.append(h)
+            h = nn.functional.avg_pool2d(h, 2)
+        h = self.middle(h)
+        for level in reversed(range(self.depth)):
+            h = torch.cat([self.upsample[level](h), skips[level]], dim=1)
+            h = self.decoder[level](h)
+        return h
+
+
+class BFCNN(_BiasFreeDenoiser):
+    r"""Bias-free CNN: a chain of 3×3 convolutions at full resolution.
+
+    Mohan et al. (ICLR 2020); the second architecture of the paper.
+
+    Parameters
+    ----------
+    width : channels of every layer but the ends.
+    layers : convolutions, at least 3 (21 at width 64: 0.70 M parameters,
+        receptive field 43×43).
+    channels : channels of the image.
+    """
+
+    def __init__(self, width: int = 64, layers: int = 21, channels: int = 1):
+        super().__init__()
+        self.width = positive_int("width", width)
+        self.layers = positive_int("layers", layers, at_least=3)
+        self.channels = positive_int("channels", channels)
+        inner = [m for _ in range(layers - 2) for m in _conv_norm_relu(width, width)]
+        self.chain = nn.Sequential(_conv(channels, width), nn.ReLU(), *inner, _conv(width, channels))
+
+    def residual(self, y: Tensor) -> Tensor:
+        """The predicted noise $r(y) = y - f(y)$."""
+        return self.chain(y)

@@ -1,0 +1,75 @@
+"""Patches of the photographs that ship inside scikit-image's wheel.
+
+The photographs are turned gray and reduced by two (which averages sensor
+noise and compression away). Six everyday scenes are held out for testing;
+they were named before any network was trained.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .._validate import positive_int
+
+TRAIN = (
+    "brick.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png",
+    "moon.png", "motorcycle_left.png", "motorcycle_right.png", "retina.jpg",
+)
+TEST = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "rocket.jpg")
+
+
+@cache
+def photograph(name: str) -> Tensor:
+    """One photograph, gray, reduced by two: float32 (1, H, W) in [0, 1]."""
+    if name not in TRAIN + TEST:
+        raise ValueError(f"name must be one of {', '.join(TRAIN + TEST)}, got {name!r}")
+    with Image.open(str(files("skimage.data") / name)) as file:
+        gray = file.convert("L")
+        gray = gray.reduce(2)
+    return torch.from_numpy(np.asarray(gray, dtype=np.float32) / 255)[None]
+
+
+def photos(n: int, size: int, *, split: str = "train", seed: int = 0, start: int = 0) -> Tensor:
+    """Patches of photographs: float32 (n, 1, size, size) in [0, 1].
+
+    Patch i is a square cut at a random place of a random photograph (chosen
+    in proportion to area), turned and mirrored at random; it depends only on
+    (size, split, seed, start + i).
+
+    Parameters
+    ----------
+    n, start : how many patches, and the index of the first.
+    size : side in pixels, at most 150.
+    split : "train", or "test" for photographs that no shipped network saw.
+    seed : of the places.
+    """
+    positive_int("n", n)
+    positive_int("size", size)
+    positive_int("start", start, at_least=0)
+    if split not in ("train", "test"):
+        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    pictures = [photograph(name)[0] for name in (TRAIN if split == "train" else TEST)]
+    limit = min(min(p.shape) for p in pictures)
+    if size > limit:
+        raise ValueError(f"size must be at most {limit} for {split} photographs, got {size}")
+    return torch.stack([_patch(pictures, size, seed, split, start + i) for i in range(n)])
+
+
+def _patch(pictures: list[Tensor], size: int, seed: int, split: str, index: int) -> Tensor:
+    key = np.array([seed, size + (1 << 32) * (split == "test")], dtype=np.uint64)
+    random = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index]))
+    areas = np.array([p.numel() for p in pictures], dtype=float)
+    which, row, column, turn = random.random(4)
+    picture = pictures[int(np.searchsorted(np.cumsum(areas) / areas.sum(), which))]
+    top = int(row * (picture.shape[0] - size + 1))
+    left = int(column * (picture.shape[1] - size + 1))
+    patch = picture[top : top + size, left : left + size]
+    quarter, mirror = divmod(int(turn * 8), 2)
+    patch = torch.rot90(patch, quarter)
+    return (patch.flip(1) if mirror else patch)[None].clone()

@@ -1,0 +1,216 @@
+r"""Fitting a blind denoiser by least squares at every noise level.
+
+The loss of one image is
+
+$$\ell(x, \sigma, z) = w(\sigma)\,\tfrac1d\,\|f(x + \sigma z) - x\|^2,
+  \qquad w(\sigma) \propto \sigma^{-p},$$
+
+with σ log-uniform in a range. A weight that depends on σ alone leaves the
+minimiser at each σ where it was, $f^\star(y) = \mathbb E[x \mid y]$; it only
+says how a network of finite size shares its effort. Mean squared errors of
+image denoisers grow about like $\sigma^{1.2}$, so that $p = 1.2$ lets every
+noise level count alike.
+
+Everything random about step `s` is drawn from a generator seeded by
+(seed, s): a run that was killed and starts again from its checkpoint repeats
+the uninterrupted run bit for bit on the same machine and thread count.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ._validate import check_images, check_sigma_range, positive_int
+from .denoisers.networks import BiasFreeNorm
+
+ImageSource = Tensor | Callable[[int, int], Tensor]
+
+
+def fit(
+    network: nn.Module,
+    images: ImageSource,
+    *,
+    steps: int,
+    batch: int = 32,
+    seed: int = 0,
+    sigma_range: tuple[float, float] = (0.005, 1.0),
+    checkpoint: str | os.PathLike | None = None,
+    progress: bool = True,
+    learning_rate: float = 1e-3,
+    weight_power: float = 1.2,
+    polish: float = 0.15,
+    precision: str = "float32",
+    compiled: bool = False,
+    every: int = 500,
+    log: list | None = None,
+) -> nn.Module:
+    """Train `network` in place as a blind denoiser and return it in eval mode.
+
+    Parameters
+    ----------
+    network : a module of the denoiser contract.
+    images : clean images (n, C, H, W) in [0, 1], drawn with replacement; or
+        ``images(n, start)``, which returns images start … start + n − 1 of an
+        endless stream (fresh images at every step).
+    steps, batch : optimizer steps, and images in each.
+    seed : of the order of the images, the noise levels and the noise.
+    sigma_range : (lowest, highest) noise standard deviation, log-uniform.
+    checkpoint : file to resume from and to write every `every` steps.
+    learning_rate : peak of Adam's rate (linear rise over 2 % of the steps,
+        then a half cosine to zero).
+    weight_power : p of the weight $σ^{-p}$.
+    polish : share of the steps, at the end, with normalisation frozen and in
+        float32: the network is then trained as it will be used.
+    precision : "float32" or "bfloat16" (autocast, before the polish).
+    compiled : whether `torch.compile` builds the step (needs a C++ compiler).
+    log : a list that receives ``{"step", "images", "loss", "seconds"}``.
+
+    Raises
+    ------
+    ValueError
+        on images outside [0, 1] or not 4-D, a bad range, or a checkpoint
+        that belongs to another run.
+    """
+    positive_int("steps", steps)
+    positive_int("batch", batch)
+    low, high = check_sigma_range(sigma_range)
+    if precision not in ("float32", "bfloat16"):
+        raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
+    if not 0 <= polish <= 1:
+        raise ValueError(f"polish must be in [0, 1], got {polish!r}")
+    if isinstance(images, Tensor):
+        check_images("images", images)
+    device = next(network.parameters()).device
+    network = network.to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99))
+    identity = dict(
+        steps=steps, batch=batch, seed=seed, sigma_range=[low, high], learning_rate=learning_rate,
+        weight_power=weight_power, polish=polish, precision=precision,
+    )
+    log = [] if log is None else log
+    first = 0
+    if checkpoint is not None and Path(checkpoint).exists():
+        first = _restore(Path(checkpoint), network, optimizer, identity, log)
+
+    def loss_of(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        error = (network(y).float() - x).square().mean(dim=(1, 2, 3))
+        return (weight * error).mean()
+
+    step_loss = torch.compile(loss_of) if compiled else loss_of
+    mean_weight = _mean_weight(low, high, weight_power)
+    frozen_from = steps - round(polish * steps)
+    began, running = time.perf_counter(), 0.0
+    bar = tqdm(range(first, steps), initial=first, total=steps, disable=not progress, desc="fit", unit="step")
+    for step in bar:
+        x, sigma, z = _draw(images, batch, low, high, seed, step)
+        x, sigma, z = (t.to(device) for t in (x, sigma, z))
+        y = (x + sigma[:, None, None, None] * z).contiguous(memory_format=torch.channels_last)
+        weight = sigma.pow(-weight_power) / mean_weight
+        polishing = step >= frozen_from
+        _freeze(network, polishing)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * _schedule(step, steps)
+        autocast = precision == "bfloat16" and not polishing
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            loss = step_loss(y, x, weight)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        running += loss.detach()
+        if (step + 1) % every == 0 or step + 1 == steps:
+            span = (step % every) + 1
+            value = float(running) / min(span, step + 1 - first)
+            log.append(dict(step=step + 1, images=(step + 1) * batch, loss=round(value, 7),
+                            seconds=round(time.perf_counter() - began, 1)))
+            bar.set_postfix(loss=f"{value:.2e}")
+            running = 0.0
+            if checkpoint is not None:
+                _save(Path(checkpoint), network, optimizer, identity, step + 1, log)
+    _freeze(network, False)
+    return network.eval()
+
+
+def _draw(images, batch, low, high, seed, step):
+    """Images, noise levels and unit noise of one step, from (seed, step) only."""
+    generator = torch.Generator().manual_seed(_mix(seed, step))
+    if isinstance(images, Tensor):
+        x = images[torch.randint(len(images), (batch,), generator=generator).to(images.device)]
+    else:
+        x = images(batch, step * batch)
+    u = torch.rand(batch, generator=generator)
+    # strata: one noise level in each of `batch` equal shares of log σ
+    sigma = torch.exp(math.log(low) + (torch.arange(batch) + u) / batch * math.log(high / low))
+    return x, sigma, torch.randn(x.shape, generator=generator)
+
+
+def _mix(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _schedule(step: int, steps: int) -> float:
+    rise = max(1, round(0.02 * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def _mean_weight(low: float, high: float, power: float) -> float:
+    """Mean of σ^-p for log-uniform σ: the loss is divided by it, to be of order MSE."""
+    if power == 0:
+        return 1.0
+    return (low**-power - high**-power) / (power * math.log(high / low))
+
+
+def _freeze(network: nn.Module, frozen: bool) -> None:
+    for module in network.modules():
+        if isinstance(module, BiasFreeNorm):
+            module.frozen = frozen
+
+
+def _save(path: Path, network, optimizer, identity, step, log) -> None:
+    tensors = {f"network.{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{k}": v.detach().cpu().contiguous() for k, v in state.items()}
+    metadata = dict(identity=json.dumps(identity), step=str(step), log=json.dumps(log))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        save_file(tensors, partial, metadata=metadata)
+        os.replace(partial, path)  # atomic: a reader sees the old file or the new one
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _restore(path: Path, network, optimizer, identity, log) -> int:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"checkpoint {path} is truncated or not a safetensors file: {error}") from error
+    if json.loads(metadata.get("identity", "null")) != identity:
+        raise ValueError(
+            f"checkpoint {path} belongs to another run: it was made with {metadata.get('identity')}, "
+            f"this run asks for {json.dumps(identity)}; remove it or give another file"
+        )
+    network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network.")})
+    state: dict = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict(dict(state=state, param_groups=optimizer.state_dict()["param_groups"]))
+    log[:] = json.loads(metadata["log"])
+    return int(metadata["step"])
