@@ -13,13 +13,17 @@ __version__ = "0.1.0"
 # public name -> module that defines it (also read by gahb.notebooks, to know
 # which modules a chapter depends on)
 _EXPORTS = {
+    "BayesShrink": "gahb.denoisers.baselines",
     "BFCNN": "gahb.denoisers.networks",
+    "PointNetwork": "gahb.denoisers.networks",
     "UNet": "gahb.denoisers.networks",
     "Empirical": "gahb.denoisers.closed_form",
     "Gaussian": "gahb.denoisers.closed_form",
     "GaussianMixture": "gahb.denoisers.closed_form",
+    "NonLocalMeans": "gahb.denoisers.baselines",
     "Wavelet": "gahb.denoisers.shrinkage",
     "Wiener": "gahb.denoisers.shrinkage",
+    "effective_dimension": "gahb.jacobian",
     "score": "gahb.risk",
     "psnr_curve": "gahb.risk",
     "sure": "gahb.risk",

@@ -58,3 +58,34 @@ def check_denoiser_input(y: Tensor, *, channels: int, divisor: int) -> None:
             f"y has height and width {tuple(y.shape[2:])}; this network pools by {divisor}, "
             f"so that both must be divisible by {divisor}"
         )
+
+
+def sigma_vector(sigma, y: Tensor) -> Tensor:
+    """Noise level of each point (B,), in the dtype and on the device of `y`.
+
+    `sigma` is a positive finite float or a (B,) tensor; None is refused.
+    """
+    if sigma is None:
+        raise ValueError("sigma must be given to a closed-form denoiser, got None: only networks are blind")
+    if isinstance(sigma, Tensor):
+        if sigma.ndim > 1 or (sigma.ndim == 1 and len(sigma) != len(y)):
+            raise ValueError(f"sigma must be a number or ({len(y)},), got shape {tuple(sigma.shape)}")
+        vector = sigma.to(device=y.device, dtype=y.dtype).expand(len(y))
+        try:
+            low, high = float(vector.detach().min()), float(vector.detach().max())
+        except RuntimeError:  # under vmap the values cannot be read
+            return vector
+    else:
+        if isinstance(sigma, bool) or not isinstance(sigma, numbers.Real):
+            raise TypeError(f"sigma must be a number or a tensor, got {type(sigma).__name__}")
+        low = high = float(sigma)
+        vector = torch.full((len(y),), float(sigma), dtype=y.dtype, device=y.device)
+    if not (low > 0 and high < math.inf):
+        raise ValueError(f"sigma must be positive and finite, got {low if low == high else (low, high)}")
+    return vector
+
+
+def check_eval(denoiser) -> None:
+    """A network in training mode normalises by its batch: it is not one fixed function."""
+    if isinstance(denoiser, torch.nn.Module) and denoiser.training:
+        raise ValueError("denoiser is in training mode; call denoiser.eval() first")

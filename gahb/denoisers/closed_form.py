@@ -1,0 +1,194 @@
+r"""Exact optimal denoisers $f^\star(y) = \mathbb E[x \mid y]$ of densities known in closed form.
+
+All take images (B, C, H, W) or points (B, d) of any float dtype, compute in
+float64, and need `sigma`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .._validate import check_points, positive_int, sigma_vector
+from ..kernels.posterior import PosteriorMean
+
+
+class _ClosedForm:
+    """Flattens points, checks σ, and gives back the shape and dtype that came."""
+
+    d: int
+
+    def __call__(self, y: Tensor, sigma=None) -> Tensor:
+        flat, variance = self._prepare(y, sigma)
+        return self._mean(flat, variance).reshape(y.shape).to(y.dtype)
+
+    def _prepare(self, y: Tensor, sigma) -> tuple[Tensor, Tensor]:
+        check_points("y", y)
+        if y[0].numel() != self.d:
+            raise ValueError(f"y must have d = {self.d} values a point, got shape {tuple(y.shape)}")
+        sigma = sigma_vector(sigma, y)
+        return y.flatten(1).double(), sigma.double().square()
+
+    def _mean(self, y: Tensor, variance: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Empirical(_ClosedForm):
+    r"""The optimal denoiser of a finite set of images: their softmax-weighted mean.
+
+    $$f^\star(y) = \sum_i w_i x_i, \qquad
+      w_i = \frac{\exp(-\|y - x_i\|^2/2\sigma^2)}{\sum_j \exp(-\|y - x_j\|^2/2\sigma^2)}$$
+
+    This is what a network with unlimited capacity and training would become.
+    Its Jacobian is the posterior covariance over σ², in forward and reverse
+    mode, at a memory that does not depend on N; second derivatives are refused.
+
+    Parameters
+    ----------
+    images : (N, …), N ≥ 1; float, or uint8 (then divided by 255).
+    block : images read at a time.
+    """
+
+    def __init__(self, images: Tensor, *, block: int = 2048):
+        if not isinstance(images, Tensor) or images.ndim < 2 or len(images) == 0:
+            raise ValueError(f"images must be a tensor (N, …) with N ≥ 1, got {_describe(images)}")
+        self.block = positive_int("block", block)
+        self._scale = 255.0 if images.dtype == torch.uint8 else 1.0
+        self.images = images
+        self.d = images[0].numel()
+        self._flat = images.detach().flatten(1)
+        total = torch.zeros(self.d, dtype=torch.float64, device=images.device)
+        for start in range(0, len(images), block):
+            total += self._flat[start : start + block].double().sum(dim=0)
+        self._centre = total / len(images)
+
+    def _mean(self, y: Tensor, variance: Tensor) -> Tensor:
+        flat, centre = self._flat.to(y.device), self._centre.to(y.device)
+        # uint8 images: everything in units of 1/255
+        mean = PosteriorMean.apply(y * self._scale, flat, centre, variance * self._scale**2, self.block)
+        return mean / self._scale
+
+
+class Gaussian(_ClosedForm):
+    r"""The optimal denoiser of $\mathcal N(\mu, C)$: linear shrinkage in the eigenbasis of C.
+
+    $$f^\star(y) = \mu + C (C + \sigma^2 \mathrm{Id})^{-1} (y - \mu)$$
+
+    Parameters
+    ----------
+    mean : (d,) or image-shaped. covariance : (d, d), symmetric, eigenvalues ≥ 0.
+    """
+
+    def __init__(self, mean: Tensor, covariance: Tensor):
+        self.mean = torch.as_tensor(mean).double()
+        self.covariance = torch.as_tensor(covariance).double()
+        self.d = self.mean.numel()
+        self._eigenvalues, self._basis = _eigen("covariance", self.covariance, self.d)
+
+    def _mean(self, y: Tensor, variance: Tensor) -> Tensor:
+        mean, basis = self.mean.flatten().to(y.device), self._basis.to(y.device)
+        spectrum = self._eigenvalues.to(y.device)
+        shrinkage = spectrum / (spectrum + variance[:, None])
+        return mean + ((y - mean) @ basis * shrinkage) @ basis.T
+
+    def log_density(self, y: Tensor, sigma) -> Tensor:
+        r"""$\log p_\sigma(y)$ (B,), in nats."""
+        return _mixture_of(self).log_density(y, sigma)
+
+
+class GaussianMixture(_ClosedForm):
+    r"""The optimal denoiser of $\sum_k \pi_k\, \mathcal N(\mu_k, C_k)$.
+
+    $$f^\star(y) = \sum_k r_k(y)\, m_k(y), \qquad
+      m_k(y) = \mu_k + C_k (C_k + \sigma^2\mathrm{Id})^{-1}(y - \mu_k),$$
+
+    with responsibilities $r_k \propto \pi_k\,\mathcal N(y; \mu_k, C_k + \sigma^2\mathrm{Id})$.
+
+    Parameters
+    ----------
+    weights : (K,), positive, summing to one (to 1e-6).
+    means : (K, d) or (K, C, H, W).
+    covariances : (K, d, d); singular ones (points, lines) are allowed.
+    """
+
+    def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor):
+        self.weights = torch.as_tensor(weights).double()
+        self.means = torch.as_tensor(means).double()
+        self.covariances = torch.as_tensor(covariances).double()
+        if self.weights.ndim != 1 or not bool((self.weights > 0).all()):
+            raise ValueError(f"weights must be a vector of positive numbers, got {weights}")
+        if abs(float(self.weights.sum()) - 1) > 1e-6:
+            raise ValueError(f"weights must sum to 1, got a sum of {float(self.weights.sum()):.6g}")
+        count = len(self.weights)
+        if self.means.ndim < 2 or len(self.means) != count:
+            raise ValueError(f"means must be ({count}, d), one for each weight, got {tuple(self.means.shape)}")
+        self.d = self.means[0].numel()
+        if self.covariances.shape != (count, self.d, self.d):
+            raise ValueError(
+                f"covariances must be ({count}, {self.d}, {self.d}), got {tuple(self.covariances.shape)}"
+            )
+        pairs = [_eigen(f"covariances[{k}]", c, self.d) for k, c in enumerate(self.covariances)]
+        self._eigenvalues = torch.stack([values for values, _ in pairs])  # (K, d)
+        self._basis = torch.stack([basis for _, basis in pairs])  # (K, d, d)
+
+    def _components(self, y: Tensor, variance: Tensor):
+        """log of π_k N(y; μ_k, C_k + σ²) (B, K), and the component means m_k (B, K, d)."""
+        means = self.means.flatten(1).to(y.device)
+        basis, spectrum = self._basis.to(y.device), self._eigenvalues.to(y.device)
+        coefficients = torch.einsum("bkd,kde->bke", y[:, None] - means, basis)
+        noisy = spectrum + variance[:, None, None]  # (B, K, d)
+        quadratic = (coefficients.square() / noisy).sum(dim=2)
+        log = self.weights.to(y.device).log() - 0.5 * (
+            quadratic + noisy.log().sum(dim=2) + self.d * math.log(2 * math.pi)
+        )
+        return log, means + torch.einsum("bke,kde->bkd", coefficients * spectrum / noisy, basis)
+
+    def _mean(self, y: Tensor, variance: Tensor) -> Tensor:
+        log, component_means = self._components(y, variance)
+        return torch.einsum("bk,bkd->bd", log.softmax(dim=1), component_means)
+
+    def log_density(self, y: Tensor, sigma) -> Tensor:
+        r"""$\log p_\sigma(y)$ (B,), in nats."""
+        return self._components(*self._prepare(y, sigma))[0].logsumexp(dim=1)
+
+    def posterior_covariance(self, y: Tensor, sigma) -> Tensor:
+        r"""$\mathrm{Cov}[x \mid y]$ (B, d, d): the law of total covariance over components."""
+        y, variance = self._prepare(y, sigma)
+        log, means = self._components(y, variance)
+        r = log.softmax(dim=1)
+        spectrum, basis = self._eigenvalues.to(y.device), self._basis.to(y.device)
+        noise = variance[:, None, None]
+        within = torch.einsum("bk,bke,kde,kfe->bdf", r, spectrum * noise / (spectrum + noise), basis, basis)
+        centred = means - torch.einsum("bk,bkd->bd", r, means)[:, None]
+        return within + torch.einsum("bk,bkd,bke->bde", r, centred, centred)
+
+    def sample(self, n: int, *, seed: int = 0) -> Tensor:
+        """n points of the mixture (without noise), shaped like its means, float64."""
+        positive_int("n", n)
+        generator = torch.Generator().manual_seed(seed)
+        which = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        z = torch.randn(n, self.d, generator=generator, dtype=torch.float64)
+        points = torch.einsum("nde,ne->nd", self._basis[which], z * self._eigenvalues[which].sqrt())
+        return (points + self.means.flatten(1)[which]).reshape(n, *self.means.shape[1:])
+
+
+def _mixture_of(gaussian: Gaussian) -> GaussianMixture:
+    return GaussianMixture(torch.ones(1), gaussian.mean.flatten()[None], gaussian.covariance[None])
+
+
+def _eigen(name: str, covariance: Tensor, d: int) -> tuple[Tensor, Tensor]:
+    if covariance.shape != (d, d):
+        raise ValueError(f"{name} must be ({d}, {d}), got {tuple(covariance.shape)}")
+    scale = float(covariance.abs().max())
+    if not math.isfinite(scale) or float((covariance - covariance.T).abs().max()) > 1e-8 * scale:
+        raise ValueError(f"{name} must be symmetric and finite")
+    values, basis = torch.linalg.eigh(covariance)
+    if float(values.min()) < -1e-8 * max(scale, 1e-300):
+        raise ValueError(f"{name} must have eigenvalues ≥ 0, got {float(values.min()):.3g}")
+    return values.clamp(min=0), basis
+
+
+def _describe(value) -> str:
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

@@ -1,0 +1,186 @@
+"""The figures of the book: functions from data to a matplotlib `Figure`, in one style.
+
+Colours are those of Okabe & Ito, told apart by colour-blind readers; every
+curve also has its own marker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DIVERGING = "RdBu_r"
+DENSITY = "cividis"
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults to those of the book; called once at the head of a chapter."""
+    matplotlib.rcParams.update(
+        {
+            "figure.dpi": 110,
+            "savefig.dpi": 200,
+            "figure.constrained_layout.use": True,
+            "font.family": ["DejaVu Sans"],
+            "font.size": 9.5,
+            "axes.titlesize": 10,
+            "axes.labelsize": 9.5,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#DDDDDD",
+            "grid.linewidth": 0.6,
+            "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+            "legend.frameon": False,
+            "legend.fontsize": 8.5,
+            "lines.linewidth": 1.6,
+            "lines.markersize": 4.5,
+            "image.cmap": "gray",
+            "image.interpolation": "nearest",
+        }
+    )
+    try:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+    except ImportError:
+        return
+    if "inline" in matplotlib.get_backend():
+        set_matplotlib_formats("png", dpi=200)
+
+
+def image_grid(
+    rows: Sequence[Sequence],
+    titles: Sequence[str] = (),
+    row_labels: Sequence[str] = (),
+    *,
+    signed: Sequence[int] = (),
+    captions: Sequence[Sequence[str]] = (),
+    width: float = 7.2,
+) -> Figure:
+    """Images in rows, gray in [0, 1]; columns listed in `signed` share a diverging scale about zero.
+
+    `captions[i][j]` is written below image j of row i.
+    """
+    pictures = [[_array(image) for image in row] for row in rows]
+    columns = max(len(row) for row in pictures)
+    ratio = pictures[0][0].shape[0] / pictures[0][0].shape[1]
+    height = len(pictures) * (width / columns * ratio + (0.2 if captions else 0)) + (0.25 if titles else 0)
+    figure, axes = plt.subplots(len(pictures), columns, figsize=(width, height), squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
+    limit = max((np.quantile(np.abs(row[j]), 0.995) for row in pictures for j in signed if j < len(row)), default=1.0)
+    for i, row in enumerate(pictures):
+        for j, axis in enumerate(axes[i]):
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            axis.grid(False)
+            if j >= len(row):
+                continue
+            style = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit} if j in signed else {"vmin": 0, "vmax": 1}
+            axis.imshow(row[j], **style)
+            if i == 0 and j < len(titles):
+                axis.set_title(titles[j])
+            if captions and captions[i][j]:
+                axis.set_xlabel(captions[i][j], fontsize=8, labelpad=2)
+        if i < len(row_labels):
+            axes[i, 0].set_ylabel(row_labels[i])
+    return _done(figure)
+
+
+def curves(
+    series: Mapping[str, tuple],
+    *,
+    xlabel: str,
+    ylabel: str,
+    logx: bool = False,
+    logy: bool = False,
+    reference: tuple[str, Sequence, Sequence] | None = None,
+    width: float = 5.2,
+) -> Figure:
+    """Curves with markers and error bars: label → (x, y) or (x, y, standard error).
+
+    `reference` (label, x, y) is drawn as a thin dashed line.
+    """
+    figure, axis = plt.subplots(figsize=(width, 0.66 * width))
+    if reference is not None:
+        label, x, y = reference
+        axis.plot(x, y, "--", color="#777777", linewidth=1, label=label)
+    for k, (label, data) in enumerate(series.items()):
+        x, y, error = (*data, None)[:3]
+        axis.errorbar(
+            _vector(x), _vector(y), None if error is None else _vector(error), label=label,
+            color=COLOURS[k % len(COLOURS)], marker=MARKERS[k % len(MARKERS)], capsize=2,
+        )
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    if logx:
+        axis.set_xscale("log")
+    if logy:
+        axis.set_yscale("log")
+    axis.legend()
+    return _done(figure)
+
+
+def estimates(values: Mapping[str, tuple[float, float]], *, xlabel: str, truth: float = 0.0, width: float = 6.0):
+    """One dot a line with its ±2 standard errors, about a true value: label → (value, standard error)."""
+    figure, axis = plt.subplots(figsize=(width, 0.75 + 0.34 * len(values)))
+    axis.axvline(truth, color="#777777", linewidth=1, linestyle="--")
+    for k, (value, error) in enumerate(values.values()):
+        axis.errorbar(value, -k, xerr=2 * error, color=COLOURS[k % len(COLOURS)],
+                      marker=MARKERS[k % len(MARKERS)], capsize=3)
+    axis.set_yticks([-k for k in range(len(values))], list(values))
+    axis.set(xlabel=xlabel, ylim=(-len(values) + 0.5, 0.5))
+    axis.grid(axis="y", visible=False)
+    return _done(figure)
+
+
+def mixture_fields(mixture, sigmas: Sequence[float], *, extent: float = 2.4, arrows: int = 17) -> Figure:
+    """Noisy density of a two-dimensional mixture and its score as arrows, a panel for each σ.
+
+    `mixture` has `log_density(y, sigma)` and obeys the denoiser contract.
+    Arrows show σ·score, the predicted unit noise with its sign turned.
+    """
+    figure, axes = plt.subplots(1, len(sigmas), figsize=(7.2, 7.2 / len(sigmas) + 0.25), squeeze=False)
+    fine, coarse = (torch.linspace(-extent, extent, n, dtype=torch.float64) for n in (160, arrows))
+    for axis, sigma in zip(axes[0], sigmas):
+        density = mixture.log_density(torch.cartesian_prod(fine, fine), sigma).exp().reshape(160, 160).T
+        axis.imshow(density.sqrt(), extent=[-extent, extent] * 2, origin="lower", cmap=DENSITY, interpolation="bilinear")
+        y = torch.cartesian_prod(coarse, coarse)
+        arrow = (mixture(y, sigma) - y) / sigma
+        axis.quiver(*y.T, *arrow.T, color="white", alpha=0.9, width=0.004, scale=55, pivot="tail")
+        axis.set(title=f"σ = {sigma:g}", xticks=[], yticks=[])
+        axis.grid(False)
+        axis.spines[:].set_visible(False)
+    return _done(figure)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence], *, caption: str = "", bold_best: bool = False):
+    """An HTML table for a notebook; numbers with two decimals, the largest of each row bold if asked."""
+    from IPython.display import HTML
+
+    lines = [f"<caption>{caption}</caption>"] if caption else []
+    lines.append("<thead><tr>" + "".join(f'<th scope="col">{h}</th>' for h in header) + "</tr></thead><tbody>")
+    for row in rows:
+        best = max((cell for cell in row if isinstance(cell, float)), default=None) if bold_best else None
+        cells = [f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row]
+        marked = [f"<strong>{text}</strong>" if cell is best else text for cell, text in zip(row, cells)]
+        lines.append("<tr>" + "".join(f"<td>{text}</td>" for text in marked) + "</tr>")
+    return HTML('<table class="table gahb-table">' + "\n".join(lines) + "</tbody></table>")
+
+
+def _done(figure: Figure) -> Figure:
+    plt.close(figure)  # a notebook shows what a cell returns, and only that
+    return figure
+
+
+def _array(image) -> np.ndarray:
+    array = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
+    return array.squeeze()
+
+
+def _vector(values) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values, dtype=float)

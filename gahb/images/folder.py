@@ -1,0 +1,125 @@
+"""Any folder of images as a tensor: cropped, gray, resized, without near-duplicates."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .._validate import positive_int
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+_SIGNATURE = 20  # duplicates are looked for at 20×20 pixels
+
+
+def folder(path: str | os.PathLike, size: int, *, limit: int | None = None, progress: bool = True) -> Tensor:
+    """Images below a folder: float32 (n, 1, size, size) in [0, 1], in order of their paths.
+
+    Each image is cropped to its central square, turned gray and resized with
+    anti-aliasing. Of images that correlate by more than 0.95 at 20×20 pixels
+    only the first is kept. The result is cached as uint8 in the user's cache
+    (``GAHB_CACHE``, else ``~/.cache/gahb``) until a file of the folder changes.
+
+    Parameters
+    ----------
+    path : folder, searched recursively.
+    size : side in pixels.
+    limit : number of images wanted; ValueError if the folder holds fewer.
+
+    Unreadable images are skipped with one warning that counts and names them;
+    ValueError if none is left, FileNotFoundError if there is no such folder.
+    """
+    positive_int("size", size)
+    if limit is not None:
+        positive_int("limit", limit)
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"path must be a folder of images, got {str(root)!r}, which is not a folder")
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not files:
+        raise ValueError(f"path {str(root)!r} holds no images ({', '.join(sorted(SUFFIXES))})")
+    if limit is not None and limit > len(files):
+        raise ValueError(f"limit is {limit}, but {str(root)!r} holds only {len(files)} images")
+    images = _cached(root, files, size, progress)
+    if limit is not None and limit > len(images):
+        raise ValueError(f"limit is {limit}, but {str(root)!r} holds only {len(images)} distinct, readable images")
+    return torch.from_numpy(images[:limit]).float()[:, None] / 255
+
+
+def cache_dir() -> Path:
+    """Where prepared data is kept: ``GAHB_CACHE``, else ``~/.cache/gahb``."""
+    return Path(os.environ.get("GAHB_CACHE") or Path.home() / ".cache" / "gahb")
+
+
+def _cached(root: Path, files: list[Path], size: int, progress: bool) -> np.ndarray:
+    listing = "\n".join(f"{p.relative_to(root)} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files)
+    key = hashlib.sha256(f"folder 1\n{root.resolve()}\n{size}\n{listing}".encode()).hexdigest()[:24]
+    target = cache_dir() / f"folder-{key}.npy"
+    if target.exists():
+        return np.load(target)
+    images = _distinct(_read_all(root, files, size, progress), progress)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            np.save(file, images)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return images
+
+
+def _read_all(root: Path, files: list[Path], size: int, progress: bool) -> np.ndarray:
+    images, broken = [], []
+    for path in tqdm(files, desc=f"reading {root.name}", unit="image", disable=not progress):
+        try:
+            images.append(_read(path, size))
+        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            broken.append(str(path.relative_to(root)))
+    if not images:
+        raise ValueError(f"path {str(root)!r}: none of its {len(files)} images could be read ({_some(broken)})")
+    if broken:
+        warnings.warn(f"{len(broken)} of {len(files)} images could not be read and were skipped: {_some(broken)}",
+                      stacklevel=4)
+    return np.stack(images)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _read(path: Path, size: int) -> np.ndarray:
+    with Image.open(path) as file:
+        gray = file.convert("L")
+    side = min(gray.size)
+    left, top = (gray.width - side) // 2, (gray.height - side) // 2
+    square = (left, top, left + side, top + side)
+    if side == size:
+        return np.asarray(gray.crop(square))
+    return np.asarray(gray.resize((size, size), Image.Resampling.LANCZOS, box=square))
+
+
+def _distinct(images: np.ndarray, progress: bool, threshold: float = 0.95, block: int = 1024) -> np.ndarray:
+    """Drop every image that correlates above the threshold with an earlier one that is kept."""
+    x = torch.from_numpy(images).float()[:, None]
+    small = torch.nn.functional.interpolate(x, (_SIGNATURE, _SIGNATURE), mode="area").flatten(1)
+    small = small - small.mean(dim=1, keepdim=True)
+    norm = small.norm(dim=1, keepdim=True)
+    small = torch.where(norm > 1e-3, small / norm.clamp(min=1e-3), torch.zeros_like(small))
+    keep = torch.ones(len(x), dtype=torch.bool)
+    steps = range(0, len(x), block)
+    for start in tqdm(steps, desc="near-duplicates", unit="block", disable=not progress or len(x) < 4 * block):
+        stop = min(start + block, len(x))
+        close = (small[start:stop] @ small[:stop].T).abs() > threshold  # (block, stop)
+        for row in (close.sum(dim=1) > 1).nonzero().flatten().tolist():
+            i = start + row
+            if bool((close[row, :i] & keep[:i]).any()):
+                keep[i] = False
+    return images[keep.numpy()]

@@ -1,0 +1,1 @@
+"""Inner loops, apart from what they are used for."""

@@ -1,0 +1,249 @@
+"""Running the book's chapters.
+
+A chapter is `notebooks/NN_name.md` (MyST) with its Jupytext twin `.ipynb`. The
+text is what runs; an executed copy keeps in its metadata, under `gahb`, a
+stamp of everything its outputs depend on, so that it runs again only when one
+of those has changed.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gahb import claims
+from gahb._chapters import (
+    Chapter,
+    chapters,
+    check_overrides,
+    code_cells,
+    describe,
+    find,
+    parameters,
+    profile_values,
+    source,
+    tags,
+)
+from gahb._dependencies import modules_used
+from gahb._root import InputError, root
+
+__all__ = [
+    "Chapter", "ChapterFailed", "InputError", "bring_up_to_date", "chapters", "check_overrides", "claims_of",
+    "dependencies", "describe", "execute", "find", "parameters", "profile_values", "root", "source", "stamp",
+]  # fmt: skip
+
+PACKAGE = Path(__file__).resolve().parent
+# what a module reads beside Python: shown in outputs, so part of the stamp
+_DATA = {"gahb.widgets": ("widgets/**/*.js", "widgets/**/*.css"), "gahb.zoo": ("**/*.safetensors",)}
+
+
+class ChapterFailed(RuntimeError):  # noqa: N818
+    """A chapter stopped at a cell; what had run so far is kept beside its output."""
+
+
+def dependencies(chapter: Chapter) -> dict[str, Path]:
+    """Files of the package that a chapter depends on: modules by dotted name, data by relative path."""
+    modules = modules_used([cell.source for cell in code_cells(source(chapter))], PACKAGE)
+    data = {}
+    for module, patterns in _DATA.items():
+        if module in modules:
+            paths = [path for pattern in patterns for path in PACKAGE.glob(pattern)]
+            data |= {path.relative_to(PACKAGE).as_posix(): path for path in sorted(paths)}
+    return modules | data
+
+
+def stamp(chapter: Chapter, values: dict[str, Any]) -> str:
+    """sha256 of what outputs depend on: code, values, package sources, the chapter's claims, torch's version.
+
+    Prose, and tags that only change how a page looks, are not in it.
+    """
+    files = dependencies(chapter)
+    about = {
+        "code": [cell.source for cell in code_cells(source(chapter))],
+        "values": values,
+        "files": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()},
+        "claims": [asdict(c) for c in claims.load(_root_of(chapter)) if c.chapter == chapter.stem]
+        if "gahb.claims" in files
+        else [],
+        "torch": version("torch"),
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def execute(chapter: Chapter, out: Path, values: dict[str, Any], progress: bool = True) -> None:
+    """Run the chapter with `values` and put the executed notebook at `out`, whole or not at all.
+
+    If a cell fails, `out` stays as it was, the half-run notebook lies beside it
+    as `<stem>.failed.ipynb`, and ChapterFailed names the cell and the error.
+    """
+    import nbformat
+    import papermill
+
+    out = Path(out)
+    if out.resolve().parent == chapter.path.resolve().parent:
+        raise InputError(f"out is {out}: an executed notebook must not lie among the chapters")
+    notebook, defaults, label = source(chapter), parameters(chapter), stamp(chapter, values)
+    changed = {name: _plain(value) for name, value in values.items() if value != defaults[name]}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    failed = out.with_name(f"{out.stem}.failed.ipynb")
+    manager, peak = _kernel_manager(_root_of(chapter))
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}-") as folder:
+        start, running = Path(folder, "start.ipynb"), Path(folder, "running.ipynb")
+        nbformat.write(notebook, start)
+        began = time.monotonic()
+        try:
+            ran = papermill.execute_notebook(
+                start, running, changed, kernel_name="python3", language="python", start_timeout=120,
+                progress_bar={"desc": chapter.stem} if progress and sys.stderr.isatty() else False,
+                kernel_manager_class=manager,
+            )  # fmt: skip
+        except BaseException as error:
+            if running.exists():
+                os.replace(running, failed)
+            if reason := _reason(error):
+                raise ChapterFailed(f"{chapter.stem}: {reason}; the half-run notebook is {failed}") from None
+            raise
+    ran.metadata["gahb"] = {
+        "chapter": chapter.stem, "profile": values["profile"], "stamp": label, "torch": version("torch"),
+        "parameters": {name: _plain(value) for name, value in values.items()},
+        "seconds": round(time.monotonic() - began, 1), **peak,
+    }  # fmt: skip
+    _replace(_dressed(notebook, ran), out)
+    failed.unlink(missing_ok=True)
+
+
+def bring_up_to_date(
+    root: Path,
+    out_dir: Path,
+    profile: str = "book",
+    progress: bool = True,
+    tell: Callable[[str], None] | None = None,
+) -> list[str]:
+    """Make `out_dir` hold every chapter as it now is; the stems of those that had to run.
+
+    A chapter whose stamp is unchanged is not run: if its prose has changed, the
+    new text takes the stored outputs. `tell` is called with a line before each run.
+    """
+    ran = []
+    for chapter in chapters(root):
+        out = Path(out_dir) / f"{chapter.stem}.ipynb"
+        values = profile_values(root, profile, chapter)
+        old = _read(out)
+        if old is not None and old.metadata.get("gahb", {}).get("stamp") == stamp(chapter, values):
+            new = _dressed(source(chapter), old)
+            if new != old:
+                _replace(new, out)
+            continue
+        if tell:
+            tell(f"running {chapter.stem} (profile {profile})")
+        execute(chapter, out, values, progress)
+        ran.append(chapter.stem)
+    return ran
+
+
+def claims_of(path: Path) -> tuple[claims.Claim, ...]:
+    """The claims that an executed notebook carries, in order; of a claim checked twice, the last."""
+    notebook = _read(path)
+    if notebook is None:
+        raise InputError(f"{path} is not a notebook that can be read")
+    found = {}
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            if record := output.get("metadata", {}).get(claims.KEY):
+                found[record["id"]] = claims.from_json(record)
+    return tuple(found.values())
+
+
+def _dressed(notebook, executed):
+    """The source's cells with the executed notebook's outputs, by order of code cells."""
+    new = copy.deepcopy(notebook)
+    injected = [cell for cell in code_cells(executed) if "injected-parameters" in tags(cell)]
+    stored = [cell for cell in code_cells(executed) if "injected-parameters" not in tags(cell)]
+    for cell, ran in zip(code_cells(new), stored, strict=True):
+        cell.outputs, cell.execution_count = copy.deepcopy(ran.outputs), ran.execution_count
+    for cell in injected:  # right after the defaults that it overrides
+        position = next(i for i, c in enumerate(new.cells) if "parameters" in tags(c))
+        new.cells.insert(position + 1, copy.deepcopy(cell))
+        new.cells[position + 1].update(id="injected-parameters")
+        new.cells[position + 1].metadata = {"tags": ["injected-parameters"]}
+    for key in ("gahb", "widgets", "language_info"):
+        if key in executed.metadata:
+            new.metadata[key] = executed.metadata[key]
+    return new
+
+
+def _reason(error: BaseException) -> str | None:
+    """What went wrong in a notebook, on one line; None for what is not the notebook's doing."""
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    if isinstance(error, PapermillExecutionError):
+        line = next((line for line in error.source.splitlines() if line.strip()), "")
+        said = f"{error.ename}: {' '.join(error.evalue.split())}"
+        return f"cell In [{error.exec_count}] ({line.strip()!r}) raised {said}"
+    return "its kernel died, perhaps for want of memory" if isinstance(error, DeadKernelError) else None
+
+
+def _kernel_manager(root: Path) -> tuple[type, dict[str, int]]:
+    """A kernel of the very interpreter that runs this, and, once it is done, its peak memory."""
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+
+    quiet = "--IPKernelApp.log_level=40"  # a line about sockets for every run otherwise
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", quiet]
+    spec = KernelSpec(argv=command, display_name="Python 3", language="python", env={"GAHB_ROOT": str(root)})
+    peak: dict[str, int] = {}
+
+    class Manager(AsyncKernelManager):
+        @property
+        def kernel_spec(self):
+            return spec
+
+        async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
+            status = Path(
+                f"/proc/{getattr(self.provisioner, 'pid', None)}/status"
+            )  # Linux; elsewhere not said
+            if status.exists() and (match := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+                peak["peak_mib"] = int(match[1]) // 1024
+            await super().shutdown_kernel(now=now, restart=restart)
+
+    return Manager, peak
+
+
+def _read(path: Path):
+    """The notebook at `path`, or None if there is none or it is broken."""
+    import nbformat
+
+    try:
+        return nbformat.read(path, as_version=4)
+    except (OSError, ValueError, AttributeError, nbformat.ValidationError):
+        return None
+
+
+def _replace(notebook, out: Path) -> None:
+    """Write the notebook at `out`, whole or not at all."""
+    import nbformat
+
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}-") as folder:
+        nbformat.write(notebook, Path(folder, out.name))
+        os.replace(Path(folder, out.name), out)
+
+
+def _plain(value):
+    """Tuples as lists: papermill would inject a tuple as a string."""
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _root_of(chapter: Chapter) -> Path:
+    return chapter.path.resolve().parent.parent

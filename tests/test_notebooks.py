@@ -1,0 +1,611 @@
+"""Chapters: found, parametrised, stamped and run. Tiny chapters first, then the book's own."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from gahb import notebooks
+from gahb.notebooks import ChapterFailed, InputError
+
+HEADER = """---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+"""
+PARAMETERS = """
+sigma = 0.1  # noise level
+size = 8
+levels = (0.1, 0.2)
+names = ["a"]
+folder = ""
+seed = None
+flag = True
+profile = "book"
+"""
+
+
+def cell(source: str, tags: str = "") -> str:
+    return f"```{{code-cell}} ipython3\n{f':tags: [{tags}]' if tags else ''}\n\n{source.strip()}\n```\n\n"
+
+
+def write(
+    root: Path, stem: str, *cells: str, parameters: str = PARAMETERS, prose: str = "Prose."
+) -> notebooks.Chapter:
+    text = f"{HEADER}\n# {stem}\n\n{prose}\n\n{cell(parameters, 'parameters')}{''.join(map(cell, cells))}"
+    (root / "notebooks" / f"{stem}.md").write_text(text)
+    return notebooks.find(root, stem)
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A root with profiles and a package of its own, whose chapters the test writes."""
+    (tmp_path / "notebooks" / "profiles").mkdir(parents=True)
+    for profile in ("smoke", "book", "paper"):
+        (tmp_path / "notebooks" / "profiles" / f"{profile}.yaml").write_text("")
+    package = tmp_path / "gahb"
+    (package / "room").mkdir(parents=True)
+    (package / "widgets").mkdir()
+    files = {
+        "__init__.py": '_EXPORTS = {"Public": "gahb.room.inner", "Far": "gahb.far"}\n',
+        "room/__init__.py": "from .inner import Public\n",
+        "room/inner.py": "from ..ground import base\nfrom ._private import helper\n",
+        "room/_private.py": "",
+        "room/alone.py": "",
+        "ground.py": 'def base():\n    from gahb import late\n    lazily = "gahb.by_name"\n',
+        "late.py": "import gahb\n\ndef f():\n    return gahb.claims.check\n",
+        "by_name.py": "",
+        "far.py": "",
+        "claims.py": "",
+        "widgets/__init__.py": "",
+        "widgets/point.js": "",
+        "zoo.py": "",
+        "weights.safetensors": "",
+    }
+    for name, text in files.items():
+        (package / name).write_text(text)
+    monkeypatch.setattr(notebooks, "PACKAGE", package)
+    monkeypatch.delenv("GAHB_ROOT", raising=False)
+    return tmp_path
+
+
+def texts(path: Path) -> list[str]:
+    """What the code cells of an executed notebook printed."""
+    cells = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+    return ["".join(o.get("text", "") for o in c.outputs) for c in cells]
+
+
+# ------------------------------------------------------------------- finding
+
+
+@pytest.mark.parametrize("key", ["1", "01", 1, "tiny", "01_tiny"])
+def test_find(tree, key):
+    write(tree, "01_tiny")
+    write(tree, "02_other")
+    chapter = notebooks.find(tree, key)
+    assert (chapter.number, chapter.name, chapter.stem, chapter.path.name) == (
+        1,
+        "tiny",
+        "01_tiny",
+        "01_tiny.md",
+    )
+
+
+def test_unknown_chapter_lists_the_chapters(tree):
+    write(tree, "01_tiny")
+    write(tree, "02_other")
+    with pytest.raises(InputError, match="unknown chapter 'tin'; there are: 01_tiny, 02_other"):
+        notebooks.find(tree, "tin")
+
+
+def test_the_text_wins_over_its_twin_and_other_files_are_no_chapters(tree):
+    write(tree, "01_tiny")
+    for name in ("01_tiny.ipynb", "notes.md", "claims.yaml"):
+        (tree / "notebooks" / name).write_text("{}")
+    assert [c.path.name for c in notebooks.chapters(tree)] == ["01_tiny.md"]
+
+
+def test_root_from_the_environment(tree, monkeypatch):
+    monkeypatch.setenv("GAHB_ROOT", str(tree))
+    assert notebooks.root() == tree
+    monkeypatch.setenv("GAHB_ROOT", str(tree / "gahb"))
+    with pytest.raises(InputError, match="GAHB_ROOT is '.*', which has no folder notebooks/"):
+        notebooks.root()
+
+
+def test_root_upward_from_the_working_directory(tree, monkeypatch):
+    monkeypatch.setattr("gahb._root.__file__", str(tree / "elsewhere" / "site" / "gahb" / "_root.py"))
+    monkeypatch.chdir(tree / "gahb")
+    assert notebooks.root() == tree
+    shutil.rmtree(tree / "notebooks")
+    with pytest.raises(InputError, match="no chapters found above .*: run inside a clone of the book"):
+        notebooks.root()
+
+
+# ---------------------------------------------------------------- parameters
+
+
+def test_parameters_are_read_in_order(tree):
+    found = notebooks.parameters(write(tree, "01_tiny"))
+    assert list(found) == ["sigma", "size", "levels", "names", "folder", "seed", "flag", "profile"]
+    assert found["levels"] == (0.1, 0.2)
+    assert found["seed"] is None
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("x = [i for i in range(3)]\nprofile = 'book'", "must be plain literals, got 'x = "),
+        ("x = y = 1\nprofile = 'book'", "must be plain literals, got 'x = y = 1'"),
+        ("print(1)\nprofile = 'book'", r"must be plain literals, got 'print\(1\)'"),
+        ("x = 1", 'must end with profile = "book"'),
+    ],
+)
+def test_a_bad_parameters_cell(tree, source, message):
+    with pytest.raises(InputError, match=message):
+        notebooks.parameters(write(tree, "01_tiny", parameters=source))
+
+
+def test_a_missing_parameters_cell(tree):
+    (tree / "notebooks" / "01_tiny.md").write_text(HEADER + "\n# Tiny\n")
+    with pytest.raises(InputError, match="exactly one cell tagged parameters, it has 0"):
+        notebooks.parameters(notebooks.find(tree, 1))
+
+
+def test_profile_values(tree):
+    chapter = write(tree, "01_tiny")
+    (tree / "notebooks" / "profiles" / "smoke.yaml").write_text(
+        "01_tiny: {size: 2, sigma: 1e-1, levels: [1, 2]}"
+    )
+    values = notebooks.profile_values(tree, "smoke", chapter)
+    assert values["size"] == 2
+    assert values["sigma"] == 0.1  # YAML reads 1e-1 as text
+    assert values["levels"] == (1.0, 2.0)
+    assert (values["flag"], values["profile"]) == (True, "smoke")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("01_tiny: {sise: 2}", "profiles/smoke.yaml: 01_tiny has no parameter 'sise'"),
+        (
+            "01_tiny: {size: 2.5}",
+            "profiles/smoke.yaml: parameter size of 01_tiny must be an integer, got 2.5",
+        ),
+        ("01_tinny: {size: 2}", "names the unknown chapter '01_tinny'; there are: 01_tiny"),
+        ("01_tiny: {profile: paper}", "profile is not a parameter to set"),
+        ("01_tiny: 3", "must map chapters to mappings of parameters"),
+        ("[", "must map chapters to mappings of parameters"),
+    ],
+)
+def test_a_bad_profile(tree, text, message):
+    chapter = write(tree, "01_tiny")
+    (tree / "notebooks" / "profiles" / "smoke.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        notebooks.profile_values(tree, "smoke", chapter)
+
+
+def test_an_unknown_profile(tree):
+    with pytest.raises(InputError, match="unknown profile 'huge'; there are: book, paper, smoke"):
+        notebooks.profile_values(tree, "huge", write(tree, "01_tiny"))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "typed"),
+    [
+        ("sigma", "0.2", 0.2),
+        ("sigma", "1", 1.0),
+        ("sigma", 2, 2.0),
+        ("sigma", "-1e-3", -1e-3),
+        ("size", "16", 16),
+        ("levels", "[1, 0.5]", (1.0, 0.5)),
+        ("levels", "()", ()),
+        ("names", "['x', '3']", ["x", "3"]),
+        ("folder", "~/my images", "~/my images"),
+        ("folder", "3", "3"),
+        ("seed", "3", 3),
+        ("seed", "None", None),
+        ("seed", "a word", "a word"),
+        ("flag", "false", False),
+        ("flag", "True", True),
+    ],
+)
+def test_overrides_take_the_type_of_the_default(tree, name, given, typed):
+    found = notebooks.check_overrides(write(tree, "01_tiny"), {name: given})[name]
+    assert found == typed
+    assert type(found) is type(typed)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "wanted"),
+    [
+        ("sigma", "wide", "a finite number, got 'wide'"),
+        ("sigma", "nan", "a finite number, got 'nan'"),
+        ("sigma", "1e999", "a finite number, got '1e999'"),
+        ("sigma", "True", "a finite number, got 'True'"),
+        ("size", "16.0", "an integer, got '16.0'"),
+        ("size", True, "an integer, got True"),
+        ("size", "2**4", r"an integer, got '2\*\*4'"),
+        ("levels", "0.1", r"a tuple like \(0.1, 0.2\), got '0.1'"),
+        ("levels", "[0.1, 'x']", r"a tuple like \(0.1, 0.2\), got "),
+        ("names", "[1]", r"a list like \['a'\], got "),
+        ("folder", 3, "a string, got 3"),
+        ("seed", "{1, 2}", "a literal, got "),
+        ("flag", "1", "True or False, got '1'"),
+        ("flag", "yes", "True or False, got 'yes'"),
+    ],
+)
+def test_overrides_of_a_wrong_type_are_refused_with_the_list(tree, name, given, wanted):
+    chapter = write(tree, "01_tiny")
+    with pytest.raises(InputError, match=f"parameter {name} of 01_tiny must be {wanted}") as refused:
+        notebooks.check_overrides(chapter, {name: given})
+    assert "its parameters are: sigma = 0.1 (a finite number), size = 8 (an integer), " in str(refused.value)
+
+
+def test_an_unknown_parameter_is_refused_with_the_list(tree):
+    with pytest.raises(InputError, match="no parameter 'sgma'; its parameters are: sigma = 0.1"):
+        notebooks.check_overrides(write(tree, "01_tiny"), {"sgma": "0.2"})
+    with pytest.raises(InputError, match="name a profile instead"):
+        notebooks.check_overrides(write(tree, "01_tiny"), {"profile": "paper"})
+
+
+# --------------------------------------------------------------------- stamp
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("x = 1", []),
+        ("import gahb", []),
+        ("import gahb\ngahb.Far(3)", ["gahb.far"]),
+        ("import gahb as g\ng.Far(3)", ["gahb.far"]),
+        ("from gahb import Far", ["gahb.far"]),
+        ("%matplotlib inline\nimport gahb.far", ["gahb.far"]),
+        ("from gahb.room.alone import x", ["gahb.room", "gahb.room.alone"]),
+        ("import gahb\ngahb.widgets.point()", ["gahb.widgets", "widgets/point.js"]),
+        ("import gahb\ngahb.zoo.load('x')", ["gahb.zoo", "weights.safetensors"]),
+        ("this is no Python", []),
+    ],
+)
+def test_dependencies(tree, code, names):
+    found = list(notebooks.dependencies(write(tree, "01_tiny", code)))
+    inner = {
+        "gahb.room.inner",
+        "gahb.room._private",
+        "gahb.ground",
+        "gahb.late",
+        "gahb.by_name",
+        "gahb.claims",
+    }
+    assert found == sorted({*names, *(inner if "gahb.room" in names else ())}, key=found.index)
+
+
+def test_dependencies_follow_imports_names_and_functions(tree):
+    found = set(notebooks.dependencies(write(tree, "01_tiny", "import gahb\ngahb.Public()")))
+    assert found == {
+        "gahb.room", "gahb.room.inner", "gahb.room._private", "gahb.ground", "gahb.late", "gahb.by_name", "gahb.claims",
+    }  # fmt: skip
+
+
+def test_star_import_depends_on_everything_public(tree):
+    found = set(notebooks.dependencies(write(tree, "01_tiny", "from gahb import *")))
+    assert {"gahb.far", "gahb.room.inner", "gahb.ground"} <= found
+
+
+def test_the_package_itself_is_read_as_python_does():
+    """Against the real package: what importing a name loads is among what the text says."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, gahb; gahb.UNet; print(*[m for m in sys.modules if m.startswith('gahb.')])"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    from gahb._dependencies import modules_used
+
+    loaded = set(done.stdout.split())
+    assert "gahb.denoisers.networks" in loaded
+    assert loaded <= set(modules_used(["import gahb\ngahb.UNet()"], notebooks.PACKAGE))
+
+
+def test_stamp_changes_with_what_outputs_depend_on_and_with_nothing_else(tree, monkeypatch):
+    code = "import gahb\ngahb.Far(gahb.claims)"
+    values = {"sigma": 0.1, "profile": "book"}
+    (tree / "notebooks" / "claims.yaml").write_text("")
+    entry = "- {id: x, chapter: %s, statement: b, source: c, at_most: 1}"
+    stamps = [notebooks.stamp(write(tree, "01_tiny", code), values)]
+
+    def differs() -> bool:
+        stamps.append(notebooks.stamp(notebooks.find(tree, 1), values))
+        return stamps[-1] != stamps[-2]
+
+    write(tree, "01_tiny", code, prose="Other prose, $x^2$.\n\nAnd more.")
+    assert not differs()
+    (tree / "gahb" / "room" / "inner.py").write_text("changed = True")
+    assert not differs()
+    (tree / "notebooks" / "claims.yaml").write_text(entry % "02_other")
+    assert not differs()
+    (tree / "notebooks" / "claims.yaml").write_text(entry % "01_tiny")
+    assert differs()
+    (tree / "gahb" / "far.py").write_text("changed = True")
+    assert differs()
+    write(tree, "01_tiny", code + "\nprint(1)")
+    assert differs()
+    values["sigma"] = 0.2
+    assert differs()
+    monkeypatch.setattr(notebooks, "version", lambda name: "99")
+    assert differs()
+
+
+# ----------------------------------------------------------------- execution
+
+
+def test_execute_runs_with_these_values_in_this_interpreter(tree):
+    chapter = write(tree, "01_tiny", "print(sigma, levels, repr(folder), flag, profile)", "import os, sys\nprint(sys.executable)\nprint(os.environ['GAHB_ROOT'])")  # fmt: skip
+    values = {
+        **notebooks.parameters(chapter),
+        "sigma": 0.3,
+        "levels": (1.0, 2.0),
+        "folder": 'a "b" \\ é',
+        "flag": False,
+    }
+    out = tree / "new" / "01_tiny.ipynb"
+    notebooks.execute(chapter, out, values, progress=False)
+    _, injected, first, second = texts(out)
+    assert injected == ""
+    said = "0.3 [1.0, 2.0] " + repr('a "b" \\ é') + " False book\n"
+    assert first == said
+    assert second.split() == [sys.executable, str(tree)]
+    about = nbformat.read(out, 4).metadata["gahb"]
+    assert about["stamp"] == notebooks.stamp(chapter, values)
+    assert (about["chapter"], about["profile"], about["parameters"]["sigma"]) == ("01_tiny", "book", 0.3)
+    assert 0 < about["seconds"] < 120
+    assert [path.name for path in out.parent.iterdir()] == ["01_tiny.ipynb"]
+    nbformat.validate(nbformat.read(out, 4))
+
+
+def test_no_cell_is_injected_where_nothing_changed(tree):
+    chapter = write(tree, "01_tiny", "print(size)")
+    notebooks.execute(chapter, tree / "out.ipynb", notebooks.parameters(chapter), progress=False)
+    assert texts(tree / "out.ipynb") == ["", "8\n"]
+
+
+def test_widgets_keep_their_state(tree):
+    chapter = write(tree, "01_tiny", "import ipywidgets\nipywidgets.IntSlider(value=7)")
+    notebooks.execute(chapter, tree / "out.ipynb", notebooks.parameters(chapter), progress=False)
+    notebook = nbformat.read(tree / "out.ipynb", 4)
+    state = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
+    view = notebook.cells[-1].outputs[0].data["application/vnd.jupyter.widget-view+json"]
+    assert state[view["model_id"]]["state"]["value"] == 7
+
+
+def test_a_failing_cell_keeps_the_last_good_notebook(tree):
+    out = tree / "01_tiny.ipynb"
+    chapter = write(tree, "01_tiny", "print('good')")
+    notebooks.execute(chapter, out, notebooks.parameters(chapter), progress=False)
+    good = out.read_bytes()
+
+    chapter = write(tree, "01_tiny", "print('before')", "# a comment\n1 / 0", "print('never')")
+    with pytest.raises(ChapterFailed) as failed:
+        notebooks.execute(chapter, out, notebooks.parameters(chapter), progress=False)
+    half = tree / "01_tiny.failed.ipynb"
+    message = "01_tiny: cell In [3] ('# a comment') raised ZeroDivisionError: division by zero; the half-run notebook is "
+    assert str(failed.value) == message + str(half)
+    assert out.read_bytes() == good
+    assert "before" in half.read_text()
+    assert "ZeroDivisionError" in half.read_text()
+    assert sorted(path.name for path in tree.iterdir()) == [
+        "01_tiny.failed.ipynb",
+        "01_tiny.ipynb",
+        "gahb",
+        "notebooks",
+    ]
+
+    notebooks.execute(
+        write(tree, "01_tiny", "print('mended')"), out, notebooks.parameters(chapter), progress=False
+    )
+    assert not half.exists()
+    assert texts(out)[-1] == "mended\n"
+
+
+def test_a_kernel_that_dies_is_named(tree):
+    chapter = write(tree, "01_tiny", "import os\nos._exit(9)")
+    with pytest.raises(ChapterFailed, match="01_tiny: its kernel died, perhaps for want of memory"):
+        notebooks.execute(chapter, tree / "out.ipynb", notebooks.parameters(chapter), progress=False)
+    assert not (tree / "out.ipynb").exists()
+
+
+def test_never_among_the_chapters(tree):
+    chapter = write(tree, "01_tiny", "print(1)")
+    with pytest.raises(InputError, match="an executed notebook must not lie among the chapters"):
+        notebooks.execute(chapter, tree / "notebooks" / "01_tiny.ipynb", notebooks.parameters(chapter))
+
+
+def test_bring_up_to_date_runs_only_what_changed(tree):
+    out, told = tree / "out", []
+
+    def ran():
+        return notebooks.bring_up_to_date(tree, out, "smoke", progress=False, tell=told.append)
+
+    (tree / "notebooks" / "profiles" / "smoke.yaml").write_text("01_one: {size: 4}")
+    write(tree, "01_one", "import gahb\nprint(size, gahb.Far if 0 else 'one')", prose="First prose.")
+    write(tree, "02_two", "print(size, 'two')")
+    assert ran() == ["01_one", "02_two"]
+    assert told == ["running 01_one (profile smoke)", "running 02_two (profile smoke)"]
+    before = (out / "01_one.ipynb").stat().st_mtime_ns
+    assert ran() == []
+    assert (out / "01_one.ipynb").stat().st_mtime_ns == before  # so that no page is rendered again
+
+    write(
+        tree,
+        "01_one",
+        "import gahb\nprint(size, gahb.Far if 0 else 'one')",
+        prose="Second prose.\n\n## And a section",
+    )
+    assert ran() == []
+    notebook = nbformat.read(out / "01_one.ipynb", 4)
+    assert "Second prose." in notebook.cells[0].source
+    assert texts(out / "01_one.ipynb") == ["", "", "4 one\n"]
+    assert notebook.metadata.gahb.profile == "smoke"
+
+    (tree / "gahb" / "far.py").write_text("changed = True")
+    assert ran() == ["01_one"]
+    (out / "02_two.ipynb").write_text("{ half a notebook")
+    assert ran() == ["02_two"]
+    assert notebooks.bring_up_to_date(tree, out, "book", progress=False) == ["01_one", "02_two"]
+
+
+def test_claims_of_an_executed_notebook(tree, monkeypatch):
+    monkeypatch.setattr(notebooks, "PACKAGE", Path(notebooks.__file__).parent)
+    entry = "- {id: x, chapter: 01_tiny, statement: b, source: c, at_most: 1}"
+    (tree / "notebooks" / "claims.yaml").write_text(entry)
+    code = (
+        "from gahb import claims\nclaims.begin(chapter='01_tiny', profile=profile)\nclaims.check('x', sigma)"
+    )
+    chapter = write(tree, "01_tiny", code, "claims.check('x', 2 * sigma);")
+    notebooks.execute(chapter, tree / "out.ipynb", notebooks.parameters(chapter), progress=False)
+    (claim,) = notebooks.claims_of(tree / "out.ipynb")
+    assert (claim.id, claim.measured, claim.verdict, claim.profile) == ("x", 0.2, "holds", "book")
+    shown = nbformat.read(tree / "out.ipynb", 4).cells[2].outputs
+    assert len(shown) == 1  # once, though the record is the cell's last value
+    assert set(shown[0].data) == {"text/html", "text/plain"}
+    with pytest.raises(InputError, match=r"nothing\.ipynb is not a notebook that can be read"):
+        notebooks.claims_of(tree / "nothing.ipynb")
+
+
+# ------------------------------------------------------------------- in Sphinx
+
+SPHINX = """
+import sys
+sys.path.insert(0, {ext!r})
+extensions = ["myst_nb", "papermill_pages"]
+nb_execution_mode = "off"
+exclude_patterns = ["notebooks", "_build", "**.failed.ipynb"]
+root_doc = "index"
+"""
+INDEX = "# Book\n\n```{toctree}\nbook/_executed/01_tiny\n```\n\n```{claims-ledger}\n```\n"
+
+
+def test_a_failing_cell_fails_the_build_and_keeps_the_last_good_page(tree, root):
+    (tree / "conf.py").write_text(SPHINX.format(ext=str(root / "book" / "_ext")))
+    (tree / "index.md").write_text(INDEX)
+    (tree / "notebooks" / "claims.yaml").write_text(
+        "- {id: x, chapter: 01_tiny, statement: 'about $x^2$', source: eq. 3, at_most: 1}\n"
+        "- {id: y, chapter: 01_tiny, statement: never checked, source: eq. 4, at_most: 1}\n"
+    )
+    shutil.rmtree(tree / "gahb")  # the real package, not the stand-in
+    environment = {**os.environ, "GAHB_PROFILE": "book"}
+
+    def build() -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "sphinx", "-W", "-n", "--keep-going", "-b", "html", ".", "_build"]
+        return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+
+    code = (
+        "from gahb import claims\nclaims.begin(chapter='01_tiny', profile=profile)\nclaims.check('x', 0.25)"
+    )
+    write(tree, "01_tiny", code)
+    done = build()
+    assert done.returncode == 0, done.stderr
+    assert "chapters: ran 01_tiny" in done.stdout
+    page, ledger = tree / "_build" / "book" / "_executed" / "01_tiny.html", tree / "_build" / "index.html"
+    good = page.read_bytes()
+    assert b'id="claim-x"' in good
+    text = ledger.read_text()
+    assert "Claims: 2 (holds 1, not measured 1)." in text
+    assert 'href="book/_executed/01_tiny.html#claim-x"' in text
+    assert 'class="math' in text
+
+    write(tree, "01_tiny", code, prose="A new sentence.")
+    done = build()
+    assert done.returncode == 0, done.stderr
+    assert "chapters: all up to date, none run" in done.stdout
+    assert "A new sentence." in page.read_text()
+
+    good = page.read_bytes()
+    write(tree, "01_tiny", code, "raise RuntimeError('as planned')")
+    done = build()
+    assert done.returncode != 0
+    assert "raised RuntimeError: as planned; the half-run notebook is" in done.stderr
+    assert (tree / "book" / "_executed" / "01_tiny.failed.ipynb").exists()
+    assert page.read_bytes() == good
+
+    environment["GAHB_PROFILE"] = "vast"
+    done = build()
+    assert done.returncode != 0
+    assert "unknown profile 'vast'; there are: book, paper, smoke" in done.stderr
+
+
+# ---------------------------------------------------------- the book's chapters
+
+BOOK = Path(__file__).resolve().parent.parent
+CHAPTERS = notebooks.chapters(BOOK)
+each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=[c.stem for c in CHAPTERS])
+
+
+def test_there_are_chapters():
+    assert CHAPTERS
+
+
+@each_chapter
+def test_twins_are_in_step(chapter):
+    import jupytext
+
+    twin = chapter.path.with_suffix(".ipynb")
+    assert twin.exists(), f"run: jupytext --sync {chapter.path.name}"
+    stored = nbformat.read(twin, 4)
+    text = jupytext.read(chapter.path)
+    assert [(c.cell_type, c.source) for c in stored.cells] == [(c.cell_type, c.source) for c in text.cells], (
+        f"{twin.name} is not what {chapter.path.name} says; run: jupytext --sync notebooks/{chapter.path.name}"
+    )
+    assert [c.metadata.get("tags", []) for c in stored.cells] == [
+        c.metadata.get("tags", []) for c in text.cells
+    ]
+    assert not any(c.get("outputs") for c in stored.cells), f"{twin.name} must be committed without outputs"
+    assert stored.metadata.kernelspec.name == "python3"
+
+
+@each_chapter
+def test_cells_are_few_and_short_and_parameters_plain(chapter):
+    cells = [c for c in notebooks.source(chapter).cells if c.cell_type == "code"]
+    assert len(cells) <= 20
+    long = [c.source.splitlines()[0] for c in cells if len(c.source.splitlines()) > 15]
+    assert not long, f"cells of more than 15 lines begin with {long}"
+    assert list(notebooks.parameters(chapter))[-1] == "profile"
+    assert notebooks.parameters(chapter)["profile"] == "book"
+    for cell in cells:
+        ast.parse(cell.source)
+
+
+@each_chapter
+@pytest.mark.parametrize("profile", ["smoke", "book", "paper"])
+def test_profiles_are_valid(chapter, profile):
+    assert notebooks.profile_values(BOOK, profile, chapter)["profile"] == profile
+
+
+@each_chapter
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_runs_in_the_smoke_profile(chapter, tmp_path):
+    values = notebooks.profile_values(BOOK, "smoke", chapter)
+    out = tmp_path / f"{chapter.stem}.ipynb"
+    notebooks.execute(chapter, out, values, progress=False)
+    checked = notebooks.claims_of(out)
+    assert {claim.verdict for claim in checked} <= {"not judged"}
+    expected = {entry.id for entry in notebooks.claims.load(BOOK) if entry.chapter == chapter.stem}
+    assert {claim.id for claim in checked} == expected, "every claim of the chapter is checked, and no other"
+    json.dumps(nbformat.read(out, 4))
+
+
+def test_every_claim_belongs_to_a_chapter():
+    assert {entry.chapter for entry in notebooks.claims.load(BOOK)} <= {c.stem for c in CHAPTERS}
