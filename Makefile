@@ -76,7 +76,8 @@ lock: setup
 	  --no-annotate --no-header $(UPGRADE) -o $(VENV)/lock
 	@{ sed -n '/^#/p' requirements.lock; \
 	   grep -vE '^(nvidia|cuda|triton)-?' $(VENV)/lock; } > $(VENV)/lock.new
-	@mv $(VENV)/lock.new requirements.lock && rm $(VENV)/lock
+	@cmp -s $(VENV)/lock.new requirements.lock || cp $(VENV)/lock.new requirements.lock
+	@rm $(VENV)/lock $(VENV)/lock.new
 
 clean:
 	rm -rf _build book/_executed book/_static/vendor book/web/node_modules

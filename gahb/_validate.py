@@ -16,7 +16,7 @@ def positive_int(name: str, value, at_least: int = 1) -> int:
 
 
 def check_points(name: str, y) -> Tensor:
-    """Points of any shape (B, …), floating and finite."""
+    """Points of any shape (B, …), floating."""
     if not isinstance(y, Tensor):
         raise TypeError(f"{name} must be a torch tensor, got {type(y).__name__}")
     if y.ndim < 2:
@@ -66,7 +66,7 @@ def sigma_vector(sigma, y: Tensor) -> Tensor:
     `sigma` is a positive finite float or a (B,) tensor; None is refused.
     """
     if sigma is None:
-        raise ValueError("sigma must be given to a closed-form denoiser, got None: only networks are blind")
+        raise ValueError("sigma must be a number or a tensor, got None: only a blind network does without")
     if isinstance(sigma, Tensor):
         if sigma.ndim > 1 or (sigma.ndim == 1 and len(sigma) != len(y)):
             raise ValueError(f"sigma must be a number or ({len(y)},), got shape {tuple(sigma.shape)}")
@@ -87,5 +87,11 @@ def sigma_vector(sigma, y: Tensor) -> Tensor:
 
 def check_eval(denoiser) -> None:
     """A network in training mode normalises by its batch: it is not one fixed function."""
-    if isinstance(denoiser, torch.nn.Module) and denoiser.training:
+    if isinstance(denoiser, torch.nn.Module) and any(module.training for module in denoiser.modules()):
         raise ValueError("denoiser is in training mode; call denoiser.eval() first")
+
+
+def positive_number(name: str, value) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a positive number, got {value!r}")
+    return float(value)

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gahb import notebooks
+from gahb._page import html
 from gahb._root import InputError
 
 
@@ -58,7 +59,7 @@ def rerun(arguments: argparse.Namespace) -> int:
     out = folder / f"{chapter.stem}.ipynb"
     notebooks.execute(chapter, out, values, progress=not arguments.quiet)
     page, ledger = out.with_suffix(".html"), folder / "claims.json"
-    _write(page, _html(out))
+    _write(page, html(out))
     records = [asdict(claim) for path in _executed(folder) for claim in notebooks.claims_of(path)]
     _write(ledger, json.dumps(records, indent=2, ensure_ascii=False) + "\n")
     if not arguments.quiet:
@@ -153,13 +154,6 @@ def _parser() -> argparse.ArgumentParser:
 def _executed(folder: Path) -> list[Path]:
     """Executed chapters in a folder, without half-run ones."""
     return sorted(path for path in folder.glob("*.ipynb") if re.fullmatch(r"\d+_\w+", path.stem))
-
-
-def _html(path: Path) -> str:
-    from nbconvert import HTMLExporter
-
-    html, _ = HTMLExporter(embed_images=True).from_filename(str(path))
-    return html
 
 
 def _write(path: Path, text: str) -> None:

@@ -71,7 +71,7 @@ def image_grid(
     columns = max(len(row) for row in pictures)
     ratio = pictures[0][0].shape[0] / pictures[0][0].shape[1]
     height = len(pictures) * (width / columns * ratio + (0.2 if captions else 0)) + (0.25 if titles else 0)
-    figure, axes = plt.subplots(len(pictures), columns, figsize=(width, height), squeeze=False)
+    figure, axes = plt.subplots(len(pictures), columns, figsize=(width, height), squeeze=False, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     limit = max((np.quantile(np.abs(row[j]), 0.995) for row in pictures for j in signed if j < len(row)), default=1.0)
     for i, row in enumerate(pictures):
@@ -81,7 +81,7 @@ def image_grid(
             axis.grid(False)
             if j >= len(row):
                 continue
-            style = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit} if j in signed else {"vmin": 0, "vmax": 1}
+            style = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit} if j in signed else {"cmap": "gray", "vmin": 0, "vmax": 1}
             axis.imshow(row[j], **style)
             if i == 0 and j < len(titles):
                 axis.set_title(titles[j])
@@ -148,7 +148,9 @@ def mixture_fields(mixture, sigmas: Sequence[float], *, extent: float = 2.4, arr
     fine, coarse = (torch.linspace(-extent, extent, n, dtype=torch.float64) for n in (160, arrows))
     for axis, sigma in zip(axes[0], sigmas):
         density = mixture.log_density(torch.cartesian_prod(fine, fine), sigma).exp().reshape(160, 160).T
-        axis.imshow(density.sqrt(), extent=[-extent, extent] * 2, origin="lower", cmap=DENSITY, interpolation="bilinear")
+        axis.imshow(
+            density.sqrt(), extent=[-extent, extent] * 2, origin="lower", cmap=DENSITY, interpolation="bilinear"
+        )
         y = torch.cartesian_prod(coarse, coarse)
         arrow = (mixture(y, sigma) - y) / sigma
         axis.quiver(*y.T, *arrow.T, color="white", alpha=0.9, width=0.004, scale=55, pivot="tail")

@@ -54,9 +54,14 @@ def psnr_curve(denoiser, images: Tensor, sigmas: Sequence[float], *, seed: int =
     check_eval(denoiser)
     check_points("images", images)
     positive_int("batch", batch)
-    levels = [float(s) for s in sigmas]
+    if len(images) == 0:
+        raise ValueError(f"images must be (n, …) with n ≥ 1, got shape {tuple(images.shape)}")
+    try:
+        levels = [float(s) for s in sigmas]
+    except TypeError:
+        raise TypeError(f"sigmas must be a sequence of noise levels, got {sigmas!r}") from None
     if not levels or not all(0 < s < math.inf for s in levels):
-        raise ValueError(f"sigmas must be positive and finite noise levels, got {list(sigmas)}")
+        raise ValueError(f"sigmas must be positive and finite noise levels, at least one, got {levels}")
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(images.shape, generator=generator, dtype=torch.float32).to(images)
     rows = []

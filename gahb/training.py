@@ -18,6 +18,7 @@ the uninterrupted run bit for bit on the same machine and thread count.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -63,9 +64,10 @@ def fit(
     network : a module of the denoiser contract.
     images : clean images (n, C, H, W) in [0, 1], drawn with replacement; or
         ``images(n, start)``, which returns images start … start + n − 1 of an
-        endless stream (fresh images at every step).
+        endless stream (fresh images at every step). They are cast to the
+        dtype of the network.
     steps, batch : optimizer steps, and images in each.
-    seed : of the order of the images, the noise levels and the noise.
+    seed : ≥ 0, of the order of the images, the noise levels and the noise.
     sigma_range : (lowest, highest) noise standard deviation, log-uniform.
     checkpoint : file to resume from and to write every `every` steps.
     learning_rate : peak of Adam's rate (linear rise over 2 % of the steps,
@@ -83,8 +85,8 @@ def fit(
         on images outside [0, 1] or not 4-D, a bad range, or a checkpoint
         that belongs to another run.
     """
-    positive_int("steps", steps)
-    positive_int("batch", batch)
+    steps, batch, every = (positive_int(k, v) for k, v in dict(steps=steps, batch=batch, every=every).items())
+    seed = positive_int("seed", seed, at_least=0)
     low, high = check_sigma_range(sigma_range)
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
@@ -92,17 +94,21 @@ def fit(
         raise ValueError(f"polish must be in [0, 1], got {polish!r}")
     if isinstance(images, Tensor):
         check_images("images", images)
-    device = next(network.parameters()).device
+    weight = next(network.parameters())
+    device, dtype = weight.device, weight.dtype
     network = network.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99))
     identity = dict(
         steps=steps, batch=batch, seed=seed, sigma_range=[low, high], learning_rate=learning_rate,
         weight_power=weight_power, polish=polish, precision=precision,
     )
+    if isinstance(images, Tensor) and checkpoint is not None:
+        identity["images"] = _fingerprint(images)
     log = [] if log is None else log
-    first = 0
+    first, before = 0, 0.0
     if checkpoint is not None and Path(checkpoint).exists():
         first = _restore(Path(checkpoint), network, optimizer, identity, log)
+        before = log[-1]["seconds"]
 
     def loss_of(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         error = (network(y).float() - x).square().mean(dim=(1, 2, 3))
@@ -115,7 +121,7 @@ def fit(
     bar = tqdm(range(first, steps), initial=first, total=steps, disable=not progress, desc="fit", unit="step")
     for step in bar:
         x, sigma, z = _draw(images, batch, low, high, seed, step)
-        x, sigma, z = (t.to(device) for t in (x, sigma, z))
+        x, sigma, z = (t.to(device, dtype) for t in (x, sigma, z))
         y = (x + sigma[:, None, None, None] * z).contiguous(memory_format=torch.channels_last)
         weight = sigma.pow(-weight_power) / mean_weight
         polishing = step >= frozen_from
@@ -133,7 +139,7 @@ def fit(
             span = (step % every) + 1
             value = float(running) / min(span, step + 1 - first)
             log.append(dict(step=step + 1, images=(step + 1) * batch, loss=round(value, 7),
-                            seconds=round(time.perf_counter() - began, 1)))
+                            seconds=round(before + time.perf_counter() - began, 1)))
             bar.set_postfix(loss=f"{value:.2e}")
             running = 0.0
             if checkpoint is not None:
@@ -148,11 +154,18 @@ def _draw(images, batch, low, high, seed, step):
     if isinstance(images, Tensor):
         x = images[torch.randint(len(images), (batch,), generator=generator).to(images.device)]
     else:
-        x = images(batch, step * batch)
+        x = check_images("images(n, start)", images(batch, step * batch))
+        if len(x) != batch:
+            raise ValueError(f"images(n, start) must return n = {batch} images, got {len(x)}")
     u = torch.rand(batch, generator=generator)
     # strata: one noise level in each of `batch` equal shares of log σ
     sigma = torch.exp(math.log(low) + (torch.arange(batch) + u) / batch * math.log(high / low))
     return x, sigma, torch.randn(x.shape, generator=generator)
+
+
+def _fingerprint(images: Tensor) -> str:
+    values = images.detach().cpu().contiguous().view(torch.uint8).numpy()
+    return f"{tuple(images.shape)} {hashlib.sha256(values).hexdigest()[:16]}"
 
 
 def _mix(seed: int, step: int) -> int:
@@ -205,7 +218,11 @@ def _restore(path: Path, network, optimizer, identity, log) -> int:
             f"checkpoint {path} belongs to another run: it was made with {metadata.get('identity')}, "
             f"this run asks for {json.dumps(identity)}; remove it or give another file"
         )
-    network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network.")})
+    weights = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
+    shapes, saved = ({k: tuple(v.shape) for k, v in w.items()} for w in (network.state_dict(), weights))
+    if shapes != saved:
+        raise ValueError(f"checkpoint {path} belongs to another network; remove it or give another file")
+    network.load_state_dict(weights)
     state: dict = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):

@@ -59,8 +59,7 @@ def load(name: str | os.PathLike) -> nn.Module:
         raise ValueError(f"{path} is a safetensors file, but not one of this zoo: {error!r}") from error
     if metadata.get("sha256") != _checksum(weights):
         raise ValueError(f"{path} was tampered with or damaged: its weights do not match their checksum")
-    expected = {key: value.shape for key, value in network.state_dict().items()}
-    if {key: value.shape for key, value in weights.items()} != expected:
+    if _shapes(weights) != _shapes(network.state_dict()):
         raise ValueError(f"{path} was tampered with or damaged: its weights do not fit {recipe['network']}")
     network.load_state_dict({key: value.float() for key, value in weights.items()})
     network.recipe, network.log = recipe, log
@@ -71,10 +70,13 @@ def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: li
     """Write `network` as a float16 file of the zoo, atomically.
 
     `recipe` must say ``network: {kind: UNet | BFCNN, …arguments}``; the rest
-    is for people: data, steps, batch, seed, machine. ValueError if a weight
-    does not fit in float16.
+    is for people: data, steps, batch, seed, machine. ValueError if the recipe's
+    network is not this one, or a weight does not fit in float16.
     """
-    _build(recipe["network"])
+    if "network" not in recipe:
+        raise ValueError(f"recipe must say network: {{kind: …}}, got {sorted(recipe)}")
+    if _shapes(_build(recipe["network"]).state_dict()) != _shapes(network.state_dict()):
+        raise ValueError(f"recipe says network {recipe['network']}, but the weights given do not fit it")
     weights = {key: value.detach().cpu().half().contiguous() for key, value in network.state_dict().items()}
     for key, value in weights.items():
         if not bool(torch.isfinite(value).all()):
@@ -97,7 +99,12 @@ def _build(specification: dict) -> nn.Module:
     kind = arguments.pop("kind", None)
     if kind not in _NETWORKS:
         raise ValueError(f"recipe's network kind must be one of {', '.join(_NETWORKS)}, got {kind!r}")
-    return _NETWORKS[kind](**arguments)
+    with torch.random.fork_rng(devices=[]):  # initial weights would move the caller's generator
+        return _NETWORKS[kind](**arguments)
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in weights.items()}
 
 
 def _checksum(weights: dict[str, Tensor]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -43,3 +45,20 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAHB_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    """The pages of the book, built once from the working tree as `make book` builds them, but elsewhere.
+
+    Executed chapters in book/_executed that are up to date are used as they are.
+    """
+    out = tmp_path_factory.mktemp("site")
+    book = Path(sys.executable).with_name("jupyter-book")
+    for command in (
+        [sys.executable, "book/web/vendor.py"],
+        [book, "build", ".", "--path-output", out, "-W", "-n", "--keep-going"],
+    ):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+    return out / "_build" / "html"

@@ -72,7 +72,7 @@ def main() -> None:
         network=dict(kind="UNet", **NETWORK),
         data=dict(
             photographs="scikit-image, training split of gahb.images.photos",
-            more=None if more is None else f"{len(more)} tiles of {more.shape[1]}x{more.shape[2]} (BSDS500, 400 photographs)",
+            more=None if more is None else f"{len(more)} tiles of 80x80 of 400 photographs of BSDS500",
             share=SHARE if more is not None else 0,
             patch=SIZE,
         ),

@@ -17,12 +17,9 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import SphinxError
-from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from gahb import claims, notebooks
-
-logger = logging.getLogger(__name__)
 
 
 class ChapterError(SphinxError):
@@ -33,10 +30,15 @@ def run_chapters(app: Sphinx, config) -> None:
     root = Path(app.srcdir)
     profile = os.environ.get("GAHB_PROFILE") or "book"
     try:
-        ran = notebooks.bring_up_to_date(root, executed_folder(root), profile, tell=logger.info)
+        ran = notebooks.bring_up_to_date(root, executed_folder(root), profile, tell=say)
     except (notebooks.ChapterFailed, notebooks.InputError) as error:
         raise ChapterError(str(error)) from None
-    logger.info("chapters: %s", f"ran {', '.join(ran)}" if ran else "all up to date, none run")
+    say(f"chapters: ran {', '.join(ran)}" if ran else "chapters: all up to date, none run")
+
+
+def say(line: str) -> None:
+    """To the terminal, under `jupyter-book build -q` too: chapters take minutes."""
+    print(line, flush=True)
 
 
 def executed_folder(root: Path) -> Path:

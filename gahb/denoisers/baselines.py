@@ -1,7 +1,7 @@
 """Two classical denoisers of scikit-image, under the contract: what a network must beat.
 
 Both are given σ; they run on the CPU, image by image, and are not
-differentiable: the result carries no gradient.
+differentiable: the result carries no gradient, and `torch.func` is refused.
 """
 
 from __future__ import annotations
@@ -68,5 +68,9 @@ def _image_by_image(one, y: Tensor, sigma) -> Tensor:
     if y.ndim != 4 or y.shape[1] != 1:
         raise ValueError(f"y must be (B, 1, H, W), got shape {tuple(y.shape)}")
     levels = sigma_vector(sigma, y).tolist()
-    images = [one(image[0].detach().cpu().double().numpy(), s) for image, s in zip(y, levels)]
+    try:
+        arrays = y[:, 0].detach().cpu().double().numpy()
+    except RuntimeError as error:  # a wrapper of torch.func holds no numbers
+        raise NotImplementedError("scikit-image's denoisers are not differentiable and refuse torch.func") from error
+    images = [one(image, s) for image, s in zip(arrays, levels)]
     return torch.from_numpy(np.stack(images))[:, None].to(y)

@@ -26,10 +26,10 @@ class _ClosedForm:
 
     def _prepare(self, y: Tensor, sigma) -> tuple[Tensor, Tensor]:
         check_points("y", y)
-        if y[0].numel() != self.d:
+        if math.prod(y.shape[1:]) != self.d:
             raise ValueError(f"y must have d = {self.d} values a point, got shape {tuple(y.shape)}")
-        sigma = sigma_vector(sigma, y)
-        return y.flatten(1).double(), sigma.double().square()
+        flat = y.flatten(1).double()
+        return flat, sigma_vector(sigma, flat).square()
 
     def _mean(self, y: Tensor, variance: Tensor) -> Tensor:
         raise NotImplementedError
@@ -43,7 +43,8 @@ class Empirical(_ClosedForm):
 
     This is what a network with unlimited capacity and training would become.
     Its Jacobian is the posterior covariance over σ², in forward and reverse
-    mode, at a memory that does not depend on N; second derivatives are refused.
+    mode, at a memory that does not depend on N; second derivatives, and
+    derivatives in σ, are refused.
 
     Parameters
     ----------
@@ -62,12 +63,13 @@ class Empirical(_ClosedForm):
         total = torch.zeros(self.d, dtype=torch.float64, device=images.device)
         for start in range(0, len(images), block):
             total += self._flat[start : start + block].double().sum(dim=0)
+        _check_finite("images", total)
         self._centre = total / len(images)
 
     def _mean(self, y: Tensor, variance: Tensor) -> Tensor:
-        flat, centre = self._flat.to(y.device), self._centre.to(y.device)
-        # uint8 images: everything in units of 1/255
-        mean = PosteriorMean.apply(y * self._scale, flat, centre, variance * self._scale**2, self.block)
+        # uint8 images: everything in units of 1/255; images on another device come block by block
+        centre = self._centre.to(y.device)
+        mean = PosteriorMean.apply(y * self._scale, self._flat, centre, variance * self._scale**2, self.block)
         return mean / self._scale
 
 
@@ -82,10 +84,12 @@ class Gaussian(_ClosedForm):
     """
 
     def __init__(self, mean: Tensor, covariance: Tensor):
+        covariance = torch.as_tensor(covariance)
         self.mean = torch.as_tensor(mean).double()
-        self.covariance = torch.as_tensor(covariance).double()
+        self.covariance = covariance.double()
         self.d = self.mean.numel()
-        self._eigenvalues, self._basis = _eigen("covariance", self.covariance, self.d)
+        _check_finite("mean", self.mean)
+        self._eigenvalues, self._basis = _eigen("covariance", covariance, self.d)
 
     def _mean(self, y: Tensor, variance: Tensor) -> Tensor:
         mean, basis = self.mean.flatten().to(y.device), self._basis.to(y.device)
@@ -124,12 +128,14 @@ class GaussianMixture(_ClosedForm):
         count = len(self.weights)
         if self.means.ndim < 2 or len(self.means) != count:
             raise ValueError(f"means must be ({count}, d), one for each weight, got {tuple(self.means.shape)}")
+        _check_finite("means", self.means)
         self.d = self.means[0].numel()
         if self.covariances.shape != (count, self.d, self.d):
             raise ValueError(
                 f"covariances must be ({count}, {self.d}, {self.d}), got {tuple(self.covariances.shape)}"
             )
-        pairs = [_eigen(f"covariances[{k}]", c, self.d) for k, c in enumerate(self.covariances)]
+        given = torch.as_tensor(covariances)
+        pairs = [_eigen(f"covariances[{k}]", c, self.d) for k, c in enumerate(given)]
         self._eigenvalues = torch.stack([values for values, _ in pairs])  # (K, d)
         self._basis = torch.stack([basis for _, basis in pairs])  # (K, d, d)
 
@@ -178,14 +184,21 @@ def _mixture_of(gaussian: Gaussian) -> GaussianMixture:
     return GaussianMixture(torch.ones(1), gaussian.mean.flatten()[None], gaussian.covariance[None])
 
 
+def _check_finite(name: str, values: Tensor) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise ValueError(f"{name} must be finite, got NaN or infinity among them")
+
+
 def _eigen(name: str, covariance: Tensor, d: int) -> tuple[Tensor, Tensor]:
     if covariance.shape != (d, d):
         raise ValueError(f"{name} must be ({d}, {d}), got {tuple(covariance.shape)}")
+    tolerance = 1e-8 if covariance.dtype == torch.float64 else 1e-5  # what rounding does to a singular matrix
+    covariance = covariance.double()
     scale = float(covariance.abs().max())
-    if not math.isfinite(scale) or float((covariance - covariance.T).abs().max()) > 1e-8 * scale:
+    if not math.isfinite(scale) or float((covariance - covariance.T).abs().max()) > tolerance * scale:
         raise ValueError(f"{name} must be symmetric and finite")
     values, basis = torch.linalg.eigh(covariance)
-    if float(values.min()) < -1e-8 * max(scale, 1e-300):
+    if float(values.min()) < -tolerance * max(scale, 1e-300):
         raise ValueError(f"{name} must have eigenvalues ≥ 0, got {float(values.min()):.3g}")
     return values.clamp(min=0), basis
 

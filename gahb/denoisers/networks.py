@@ -42,7 +42,8 @@ class BiasFreeNorm(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         if not self.training or self.frozen:
             return h * (self.gain / self.running_sd)
-        variance = h.float().var(dim=(0, 2, 3), keepdim=True, unbiased=False)
+        wide = h.to(torch.promote_types(h.dtype, torch.float32))
+        variance = wide.var(dim=(0, 2, 3), keepdim=True, unbiased=False)
         sd = (variance + self.eps).sqrt()
         with torch.no_grad():
             self.running_sd.lerp_(sd, self.momentum)
@@ -141,13 +142,16 @@ class PointNetwork(nn.Module):
 
     def __init__(self, d: int, width: int = 128):
         super().__init__()
-        positive_int("d", d), positive_int("width", width)
+        self.d = positive_int("d", d)
+        positive_int("width", width)
         sizes = [d + 1, width, width, width]
         layers = [m for a, b in zip(sizes, sizes[1:]) for m in (nn.Linear(a, b), nn.SiLU())]
         self.noise = nn.Sequential(*layers, nn.Linear(width, d))
 
-    def forward(self, y: Tensor, sigma) -> Tensor:
-        """Estimate of x, shaped like `y` (B, d); `sigma` a positive float or (B,) tensor."""
+    def forward(self, y: Tensor, sigma=None) -> Tensor:
+        """Estimate of x, shaped like `y` (B, d); `sigma` a positive float or (B,) tensor, not None."""
+        if y.ndim != 2 or y.shape[1] != self.d:
+            raise ValueError(f"y must be (B, {self.d}), got shape {tuple(y.shape)}")
         sigma = sigma_vector(sigma, y)[:, None]
         return y - sigma * self.noise(torch.cat([y / (1 + sigma**2).sqrt(), sigma.log()], dim=1))
 

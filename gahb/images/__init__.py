@@ -1,6 +1,13 @@
 """Random image classes and real image folders: float32 (n, 1, size, size) in [0, 1]."""
 
+from .calpha import c_alpha, c_alpha_spectrum
+from .disks import disks
 from .folder import folder
+from .leaves import dead_leaves
 from .photos import TEST, TRAIN, photograph, photos
+from .subsets import shuffle_pixels, split
 
-__all__ = ["TEST", "TRAIN", "folder", "photograph", "photos"]
+__all__ = [
+    "TEST", "TRAIN", "c_alpha", "c_alpha_spectrum", "dead_leaves", "disks", "folder", "photograph", "photos",
+    "shuffle_pixels", "split",
+]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -23,8 +23,8 @@ def folder(path: str | os.PathLike, size: int, *, limit: int | None = None, prog
     """Images below a folder: float32 (n, 1, size, size) in [0, 1], in order of their paths.
 
     Each image is cropped to its central square, turned gray and resized with
-    anti-aliasing. Of images that correlate by more than 0.95 at 20×20 pixels
-    only the first is kept. The result is cached as uint8 in the user's cache
+    anti-aliasing. Of images that correlate by more than 0.95 (or less than
+    −0.95) at 20×20 pixels only the first is kept, and of flat ones too. The result is cached as uint8 in the user's cache
     (``GAHB_CACHE``, else ``~/.cache/gahb``) until a file of the folder changes.
 
     Parameters
@@ -63,7 +63,10 @@ def _cached(root: Path, files: list[Path], size: int, progress: bool) -> np.ndar
     key = hashlib.sha256(f"folder 1\n{root.resolve()}\n{size}\n{listing}".encode()).hexdigest()[:24]
     target = cache_dir() / f"folder-{key}.npy"
     if target.exists():
-        return np.load(target)
+        try:
+            return np.load(target)
+        except (OSError, ValueError, EOFError):
+            target.unlink()  # damaged: made anew
     images = _distinct(_read_all(root, files, size, progress), progress)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(f".{os.getpid()}.partial")
@@ -81,7 +84,7 @@ def _read_all(root: Path, files: list[Path], size: int, progress: bool) -> np.nd
     for path in tqdm(files, desc=f"reading {root.name}", unit="image", disable=not progress):
         try:
             images.append(_read(path, size))
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except Exception:  # Pillow's decoders raise nearly anything on damaged files
             broken.append(str(path.relative_to(root)))
     if not images:
         raise ValueError(f"path {str(root)!r}: none of its {len(files)} images could be read ({_some(broken)})")
@@ -97,7 +100,7 @@ def _some(names: list[str]) -> str:
 
 def _read(path: Path, size: int) -> np.ndarray:
     with Image.open(path) as file:
-        gray = file.convert("L")
+        gray = _gray(file)
     side = min(gray.size)
     left, top = (gray.width - side) // 2, (gray.height - side) // 2
     square = (left, top, left + side, top + side)
@@ -106,13 +109,22 @@ def _read(path: Path, size: int) -> np.ndarray:
     return np.asarray(gray.resize((size, size), Image.Resampling.LANCZOS, box=square))
 
 
+def _gray(file: Image.Image) -> Image.Image:
+    """One channel of 8 bits. Pillow's own conversion would clip more bits than 8 to white."""
+    if file.mode == "F":
+        raise ValueError("a floating-point image does not say what is white")
+    if file.mode.startswith("I"):
+        return Image.fromarray((np.asarray(file) / 257).round().clip(0, 255).astype(np.uint8))
+    return file.convert("L")
+
+
 def _distinct(images: np.ndarray, progress: bool, threshold: float = 0.95, block: int = 1024) -> np.ndarray:
     """Drop every image that correlates above the threshold with an earlier one that is kept."""
     x = torch.from_numpy(images).float()[:, None]
     small = torch.nn.functional.interpolate(x, (_SIGNATURE, _SIGNATURE), mode="area").flatten(1)
     small = small - small.mean(dim=1, keepdim=True)
     norm = small.norm(dim=1, keepdim=True)
-    small = torch.where(norm > 1e-3, small / norm.clamp(min=1e-3), torch.zeros_like(small))
+    small = torch.where(norm > 1e-3, small / norm.clamp(min=1e-3), 1 / _SIGNATURE)  # flat ones: alike, and unlike others
     keep = torch.ones(len(x), dtype=torch.bool)
     steps = range(0, len(x), block)
     for start in tqdm(steps, desc="near-duplicates", unit="block", disable=not progress or len(x) < 4 * block):

@@ -30,6 +30,7 @@ def photograph(name: str, *, multiple: int = 8) -> Tensor:
     `name` is one of `TRAIN` + `TEST`; right and lower edges are cropped so
     that `multiple` divides H and W.
     """
+    positive_int("multiple", multiple)
     picture = _photograph(name)
     height, width = (side // multiple * multiple for side in picture.shape[1:])
     return picture[:, :height, :width].clone()
@@ -54,13 +55,14 @@ def photos(n: int, size: int, *, split: str = "train", seed: int = 0, start: int
     Parameters
     ----------
     n, start : how many patches, and the index of the first.
-    size : side in pixels, at most 150.
+    size : side in pixels, at most 250 ("train") or 150 ("test").
     split : "train", or "test" for photographs that no shipped network saw.
-    seed : of the places.
+    seed : of the places, ≥ 0.
     """
     positive_int("n", n)
     positive_int("size", size)
     positive_int("start", start, at_least=0)
+    positive_int("seed", seed, at_least=0)
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     pictures = [_photograph(name)[0] for name in (TRAIN if split == "train" else TEST)]

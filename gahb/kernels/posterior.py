@@ -43,17 +43,25 @@ class PosteriorMean(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, cotangent):
+        _refuse_variance(ctx)
         product = CovarianceProduct.apply(*ctx.saved_tensors, cotangent, ctx.block)
         return product, None, None, None, None
 
     @staticmethod
     def jvp(ctx, tangent, *_):
+        _refuse_variance(ctx)
         return CovarianceProduct.apply(*ctx.saved_tensors, tangent, ctx.block)
 
     @staticmethod
     def vmap(info, in_dims, y, images, centre, variance, block):
         y, variance, restore = _flatten(info.batch_size, in_dims[0], y, in_dims[3], variance)
         return restore(PosteriorMean.apply(y, images, centre, variance, block)), 0
+
+
+def _refuse_variance(ctx) -> None:
+    """A derivative in σ is not silently zero."""
+    if ctx.needs_input_grad[3]:
+        raise NotImplementedError("derivatives of the empirical optimum in sigma are not implemented")
 
 
 class CovarianceProduct(torch.autograd.Function):

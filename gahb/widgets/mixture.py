@@ -97,7 +97,7 @@ def mixture(weights, means=None, covariances=None, *, y=None, sigma=0.5, extent=
     centre = weights @ means
     spread = np.sqrt(weights @ ((means - centre) ** 2 + covariances.diagonal(axis1=1, axis2=2)))
     y = centre + spread * (-1, 1) if y is None else _array("y", y, (2,))
-    extent = _square_around(means, covariances, y) if extent is None else _extent(extent)
+    extent = _square_around(means, covariances, y, spread.max()) if extent is None else _extent(extent)
     span = max(extent[1] - extent[0], extent[3] - extent[2])
     sigma_range = [min(span / 160, sigma), max(span / 2, sigma)]
 
@@ -163,12 +163,12 @@ def _extent(value) -> np.ndarray:
     return extent
 
 
-def _square_around(means: np.ndarray, covariances: np.ndarray, y: np.ndarray) -> list[float]:
-    """A square that holds y and every component to 2.5 standard deviations, with a margin."""
-    reach = 2.5 * np.sqrt(covariances.diagonal(axis1=1, axis2=2).clip(0))
+def _square_around(means: np.ndarray, covariances: np.ndarray, y: np.ndarray, spread: float) -> list[float]:
+    """A square that holds y and every component to 2.5 standard deviations, with room around single points."""
+    reach = np.maximum(2.5 * np.sqrt(covariances.diagonal(axis1=1, axis2=2).clip(0)), 0.6 * spread)
     low = np.minimum((means - reach).min(0), y)
     high = np.maximum((means + reach).max(0), y)
     side = (high - low).max()
-    half = 0.6 * side if side > 0 else 1.0  # 1 around one single point
+    half = 0.55 * side if side > 0 else 1.0  # 1 around one single point
     cx, cy = (low + high) / 2
     return [cx - half, cx + half, cy - half, cy + half]

@@ -1,0 +1,186 @@
+r"""C^α images: two regular backgrounds that meet along a regular contour.
+
+Background and contour are Gaussian fields on the torus with a power spectrum.
+In dimension n, Fourier amplitudes $|k|^{-(\alpha + n/2)}$ give paths of Hölder
+regularity α: $|k|^{-(\alpha+1)}$ for backgrounds and $|k|^{-(\alpha+1/2)}$ for
+contours. The authors' generator takes $|k|^{-\alpha}$ for both
+(`convention="spectral"`).
+
+An image is a function on the unit square. Its spectrum is cut at a fixed
+frequency and a pixel is the mean of the function over its square (of the
+fields exactly; of the contour by exact heights on at least 320 columns), so
+that the same image exists at every size.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from .._validate import positive_int, positive_number
+from ..kernels.counter import normal, uniform
+
+CUT = 64  # highest frequency of a background, cycles an image
+CONTOUR_CUT = 2048  # of a contour
+COLUMNS = 320  # least number of columns on which a contour is evaluated
+FIELD_SD, CONTOUR_SD = 0.08, 0.12  # standard deviations with contrast="fixed"; of the contour's height
+REACH = 4.0  # standard deviations of a field that its range of gray spans to each side
+
+
+def c_alpha(
+    n: int,
+    size: int,
+    alpha: float,
+    *,
+    convention: str = "holder",
+    contour: bool = True,
+    contrast: str = "random",
+    rotate: bool = False,
+    seed: int = 0,
+    start: int = 0,
+    device=None,
+) -> Tensor:
+    """C^α images: float32 (n, 1, size, size) in [0, 1].
+
+    Image i depends only on (alpha and the other parameters of the class, seed,
+    start + i); it is the same function at every size.
+
+    Parameters
+    ----------
+    alpha : regularity of contour and backgrounds, > 0.
+    convention : "holder" or "spectral", see the module.
+    contour : whether there are two regions; else one background.
+    contrast : "random" draws each region's range of gray, one region's from
+        [u, 1] and the other's from [0, v] with u, v uniform, either one above;
+        "fixed" gives regions of means 0.3 and 0.7, or without contour mean 0.5
+        and standard deviation 0.08: an exactly Gaussian field, never clipped,
+        with the spectrum :func:`c_alpha_spectrum`.
+    rotate : whether the contour is turned by a random angle, so that it is not
+        a graph over the horizontal axis.
+    """
+    positive_int("n", n), positive_int("size", size), positive_int("start", start, at_least=0)
+    alpha = _check(alpha, convention)
+    if contrast not in ("random", "fixed"):
+        raise ValueError(f"contrast must be 'random' or 'fixed', got {contrast!r}")
+    where = (seed, start, n)
+    fields = _fields(*where, size, alpha, convention, device)  # (n, 2, size, size), unit variance
+    if not contour and contrast == "fixed":
+        return 0.5 + FIELD_SD * fields[:, :1]
+    centre, gain = _gray(*where, contrast, device)  # (n, 2, 1, 1)
+    regions = centre + gain * fields
+    if not contour:
+        return regions[:, :1].clamp(0, 1)
+    share = _coverage(*where, size, alpha, convention, rotate, device)[:, None]
+    return (share * regions[:, :1] + (1 - share) * regions[:, 1:]).clamp(0, 1)
+
+
+def c_alpha_spectrum(size: int, alpha: float, *, convention: str = "holder") -> Tensor:
+    r"""Variance of each orthonormal 2-D DFT coefficient of ``c_alpha(contour=False, contrast="fixed")``.
+
+    $$P_m = \mathrm{size}^2 \sum_{k \equiv m} \operatorname{Var}(a_k)\,
+        \operatorname{sinc}^2(k_1/\mathrm{size})\operatorname{sinc}^2(k_2/\mathrm{size})$$
+
+    over the frequencies k that alias to m: float64 (size, size). The fields are
+    periodic with mean 0.5, so that their covariance is circulant.
+    """
+    positive_int("size", size)
+    alpha = _check(alpha, convention)
+    index, amplitude, length = _grid(size, alpha, convention)
+    power = torch.zeros(length * length, dtype=torch.float64)
+    power[index] = amplitude.abs().square()
+    folded = power.reshape(length // size, size, length // size, size).sum(dim=(0, 2))
+    return (FIELD_SD * size) ** 2 * folded
+
+
+def contour_heights(n: int, points: int, alpha: float, *, convention: str = "holder", seed: int = 0,
+                    start: int = 0, device=None) -> Tensor:
+    """Heights of the contours of `c_alpha` at `points` equidistant places, not yet clamped: (n, points)."""
+    positive_int("points", points)
+    alpha = _check(alpha, convention)
+    k = torch.arange(1, CONTOUR_CUT + 1, dtype=torch.float64, device=device)
+    amplitude = k ** -(alpha + 0.5 if convention == "holder" else alpha)
+    amplitude = amplitude / amplitude.square().sum().sqrt()
+    draw = normal(seed, "c_alpha contour", start, n, 2 * CONTOUR_CUT, device)
+    waves = torch.complex(*draw.reshape(n, CONTOUR_CUT, 2).unbind(2)) * amplitude.float()
+    # sum of Re(a_k e^{2πi k (j + ½)/points}): fold the frequencies modulo points
+    phase = torch.exp(1j * math.pi * k / points).to(waves.dtype)
+    folded = torch.zeros(n, points, dtype=waves.dtype, device=device)
+    folded.index_add_(1, k.long() % points, waves * phase)
+    return 0.5 + CONTOUR_SD * torch.fft.ifft(folded, norm="forward").real
+
+
+def _check(alpha: float, convention: str) -> float:
+    if convention not in ("holder", "spectral"):
+        raise ValueError(f"convention must be 'holder' or 'spectral', got {convention!r}")
+    return positive_number("alpha", alpha)
+
+
+def _fields(seed, start, n, size, alpha, convention, device) -> Tensor:
+    """Two independent fields of unit variance: real and imaginary part of one complex field."""
+    index, amplitude, length = _grid(size, alpha, convention)
+    draw = normal(seed, "c_alpha background", start, n, 2 * len(index), device)
+    waves = torch.complex(*draw.reshape(n, -1, 2).unbind(2)) * amplitude.to(device, torch.complex64)
+    spectrum = torch.zeros(n, length * length, dtype=waves.dtype, device=device)
+    spectrum[:, index.to(device)] = waves
+    folds = length // size
+    folded = spectrum.reshape(n, folds, size, folds, size).sum(dim=(1, 3))
+    return torch.view_as_real(torch.fft.ifft2(folded, norm="forward")).movedim(3, 1)
+
+
+@lru_cache(maxsize=32)
+def _grid(size: int, alpha: float, convention: str) -> tuple[Tensor, Tensor, int]:
+    """Where the frequencies 0 < |k| ≤ CUT lie in a flat (length, length) grid, and their amplitudes.
+
+    `length` is a multiple of `size`; amplitudes hold the mean over a pixel
+    (sinc) and the shift by half a pixel (phase), and their squares without
+    these sum to one.
+    """
+    axis = torch.arange(-CUT, CUT + 1, dtype=torch.float64)
+    first, second = torch.meshgrid(axis, axis, indexing="ij")
+    radius = (first.square() + second.square()).sqrt()
+    inside = (radius > 0) & (radius <= CUT)
+    first, second, radius = first[inside], second[inside], radius[inside]
+    amplitude = radius ** -(alpha + 1 if convention == "holder" else alpha)
+    amplitude = amplitude / amplitude.square().sum().sqrt()
+    mean = torch.sinc(first / size) * torch.sinc(second / size)
+    phase = torch.exp(1j * math.pi * (first + second) / size)
+    length = size * -(-(2 * CUT + 1) // size)
+    index = (first.long() % length) * length + second.long() % length
+    return index, amplitude * mean * phase, length
+
+
+def _gray(seed, start, n, contrast, device) -> tuple[Tensor, Tensor]:
+    """Mean and gain of both regions (n, 2, 1, 1)."""
+    if contrast == "fixed":
+        centre = torch.tensor([0.3, 0.7], device=device).expand(n, 2)
+        gain = torch.full((n, 2), 0.3 / REACH, device=device)
+    else:
+        u, v, polarity = uniform(seed, "c_alpha gray", start, n, 3, device).unbind(1)
+        low = torch.stack([u, torch.zeros_like(u)], dim=1)
+        high = torch.stack([torch.ones_like(v), v], dim=1)
+        flip = (polarity < 0.5)[:, None]
+        low, high = torch.where(flip, low.flip(1), low), torch.where(flip, high.flip(1), high)
+        centre, gain = (low + high) / 2, (high - low) / (2 * REACH)
+    return centre[..., None, None], gain[..., None, None]
+
+
+def _coverage(seed, start, n, size, alpha, convention, rotate, device) -> Tensor:
+    """Share of each pixel above the contour: (n, size, size)."""
+    columns = size * -(-COLUMNS // size)
+    c = contour_heights(n, columns, alpha, convention=convention, seed=seed, start=start, device=device).clamp(0, 1)
+    row = torch.arange(size, device=device, dtype=c.dtype)
+    if not rotate:
+        share = (size * c[:, None] - row[:, None]).clamp(0, 1)  # (n, size, columns)
+        return share.reshape(n, size, size, -1).mean(dim=3)
+    angle = 2 * math.pi * uniform(seed, "c_alpha angle", start, n, 1, device)[..., None]
+    at = (torch.arange(columns, device=device, dtype=c.dtype) + 0.5) / columns - 0.5
+    down, right = torch.meshgrid(at, at, indexing="ij")
+    along = torch.cos(angle) * right + torch.sin(angle) * down + 0.5
+    across = torch.cos(angle) * down - torch.sin(angle) * right + 0.5
+    place = (along * columns).long() % columns  # (n, columns, columns)
+    height = torch.gather(c, 1, place.flatten(1)).reshape(place.shape)
+    share = ((height - across) * columns + 0.5).clamp(0, 1)
+    return share.reshape(n, size, columns // size, size, columns // size).mean(dim=(2, 4))

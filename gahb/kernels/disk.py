@@ -1,0 +1,50 @@
+r"""Exact area of a disk within each pixel, and the law of the five parameters of a disk image.
+
+Coordinates are those of the unit square. The centre is uniform on
+$[0.3, 0.7]^2$, the radius on $[0.1, 0.3]$, foreground and background gray on
+$[0, 1]$, all independent: the disk lies inside the image.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+CENTRE, RADIUS = (0.3, 0.7), (0.1, 0.3)
+
+
+def coverage(centre: Tensor, radius: Tensor, size: int) -> Tensor:
+    r"""Share of each pixel that the disk covers: float64 (n, size, size), rows from the top.
+
+    The area of $\{X \le x, Y \le y\}$ within the unit disk is known in closed
+    form (`_corner`); a pixel is a sum and difference of four. `centre` (n, 2) is
+    (row, column), `radius` (n,).
+    """
+    edges = torch.arange(size + 1, dtype=torch.float64, device=centre.device) / size
+    radius = radius.double()[:, None]
+    y, x = ((edges - centre.double()[:, k : k + 1]) / radius for k in (0, 1))  # (n, size + 1)
+    corner = _corner(x[:, None, :], y[:, :, None])
+    area = corner[:, 1:, 1:] - corner[:, :-1, 1:] - corner[:, 1:, :-1] + corner[:, :-1, :-1]
+    return (area * (radius * size).square()[..., None]).clamp(0, 1)
+
+
+def _corner(x: Tensor, y: Tensor) -> Tensor:
+    """Area of {X ≤ x, Y ≤ y} in the unit disk."""
+    x, y = torch.broadcast_tensors(x.clamp(-1, 1), y.clamp(-1, 1))
+    left, below = _cap(x), _cap(y)
+    reach = (1 - y.square()).sqrt()
+    side = _cap(-reach)
+    inside = 0.5 * left + y * (x + reach) + torch.where(y >= 0, 0.5 * side, -0.5 * side)
+    outside = torch.where(
+        x >= 0,
+        torch.where(y >= 0, left + below - math.pi, below),
+        torch.where(y >= 0, left, torch.zeros_like(x)),
+    )
+    return torch.where(x.square() + y.square() <= 1, inside, outside)
+
+
+def _cap(x: Tensor) -> Tensor:
+    """Area of {X ≤ x} in the unit disk, |x| ≤ 1."""
+    return math.pi / 2 + x * (1 - x.square()).sqrt() + torch.asin(x)
