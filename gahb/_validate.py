@@ -81,7 +81,7 @@ def sigma_vector(sigma, y: Tensor) -> Tensor:
         low = high = float(sigma)
         vector = torch.full((len(y),), float(sigma), dtype=y.dtype, device=y.device)
     if not (low > 0 and high < math.inf):
-        raise ValueError(f"sigma must be positive and finite, got {low if low == high else (low, high)}")
+        raise ValueError(f"sigma must be positive and finite, got {(low, high) if high > low else low}")
     return vector
 
 

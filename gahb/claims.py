@@ -49,7 +49,7 @@ class Expectation:
         if self.expect is not None:
             return f"{self.expect:.4g} ± {self.tolerance:.2g}"
         sign, bound = ("≤", self.at_most) if self.at_most is not None else ("≥", self.at_least)
-        return f"{sign} {bound:.4g}" + (
+        return f"{sign} {bound:.4g}".replace("-", "−") + (
             f", known to ± {self.tolerance:.2g}" if self.tolerance is not None else ""
         )
 
@@ -85,7 +85,10 @@ class Claim(Expectation):
     @property
     def found(self) -> str:
         """The measured value as text, with its standard error if it has one."""
-        return f"{self.measured:.4g}" + (f" ± {self.stderr:.2g}" if self.stderr is not None else "")
+        if not self.stderr or self.stderr < 1e-6:
+            return f"{self.measured:.4g}".replace("-", "−")
+        places = max(0, 1 - math.floor(math.log10(self.stderr)))  # two digits of the error
+        return f"{self.measured:.{places}f} ± {self.stderr:.{places}f}".replace("-", "−")
 
     def __str__(self) -> str:
         numbers = f"measured {self.found}, expected {self.expected}"
@@ -221,8 +224,8 @@ def _number(name: str, value) -> float:
 
 
 def _inline(text: str) -> str:
-    """Text for HTML, with $…$ as the \\(…\\) that MathJax reads everywhere."""
-    return re.sub(r"\$([^$]+)\$", r"\\(\1\\)", html.escape(text))
+    """Text for HTML, with $…$ as mathematics in the class that MathJax is told to read."""
+    return re.sub(r"\$([^$]+)\$", r'<span class="math notranslate nohighlight">\\(\1\\)</span>', html.escape(text))
 
 
 def _show(claim: Claim) -> None:

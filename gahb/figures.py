@@ -81,7 +81,8 @@ def image_grid(
             axis.grid(False)
             if j >= len(row):
                 continue
-            style = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit} if j in signed else {"cmap": "gray", "vmin": 0, "vmax": 1}
+            gray, diverging = {"cmap": "gray", "vmin": 0, "vmax": 1}, {"cmap": DIVERGING, "vmin": -limit, "vmax": limit}
+            style = diverging if j in signed else gray
             axis.imshow(row[j], **style)
             if i == 0 and j < len(titles):
                 axis.set_title(titles[j])
@@ -148,29 +149,50 @@ def mixture_fields(mixture, sigmas: Sequence[float], *, extent: float = 2.4, arr
     fine, coarse = (torch.linspace(-extent, extent, n, dtype=torch.float64) for n in (160, arrows))
     for axis, sigma in zip(axes[0], sigmas):
         density = mixture.log_density(torch.cartesian_prod(fine, fine), sigma).exp().reshape(160, 160).T
-        axis.imshow(
-            density.sqrt(), extent=[-extent, extent] * 2, origin="lower", cmap=DENSITY, interpolation="bilinear"
-        )
+        frame = dict(extent=[-extent, extent] * 2, origin="lower")
+        axis.imshow(_vector(density.sqrt()), cmap=DENSITY, interpolation="bilinear", **frame)
         y = torch.cartesian_prod(coarse, coarse)
         arrow = (mixture(y, sigma) - y) / sigma
-        axis.quiver(*y.T, *arrow.T, color="white", alpha=0.9, width=0.004, scale=55, pivot="tail")
+        axis.quiver(*_vector(y.T), *_vector(arrow.T), color="white", alpha=0.9, width=0.004, scale=55, pivot="tail")
         axis.set(title=f"σ = {sigma:g}", xticks=[], yticks=[])
         axis.grid(False)
         axis.spines[:].set_visible(False)
     return _done(figure)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence], *, caption: str = "", bold_best: bool = False):
-    """An HTML table for a notebook; numbers with two decimals, the largest of each row bold if asked."""
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence],
+    *,
+    caption: str = "",
+    groups: Mapping[str, int] | None = None,
+    bold_best: bool = False,
+):
+    """An HTML table for a notebook; numbers with two decimals.
+
+    `groups` (label → columns) is a second header above the last columns. With
+    `bold_best` the largest number of each row is bold, in each group apart.
+    """
     from IPython.display import HTML
 
     lines = [f"<caption>{caption}</caption>"] if caption else []
-    lines.append("<thead><tr>" + "".join(f'<th scope="col">{h}</th>' for h in header) + "</tr></thead><tbody>")
+    groups = groups or {}
+    first = len(header) - sum(groups.values())
+    spans = [(first + sum(list(groups.values())[:k]), n) for k, n in enumerate(groups.values())] or [(0, len(header))]
+    if groups:
+        above = "".join(f'<th scope="colgroup" colspan="{n}">{label}</th>' for label, n in groups.items())
+        lines.append(f'<thead><tr><td colspan="{first}"></td>{above}</tr>')
+    else:
+        lines.append("<thead>")
+    lines.append("<tr>" + "".join(f'<th scope="col">{h}</th>' for h in header) + "</tr></thead><tbody>")
     for row in rows:
-        best = max((cell for cell in row if isinstance(cell, float)), default=None) if bold_best else None
         cells = [f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row]
-        marked = [f"<strong>{text}</strong>" if cell is best else text for cell, text in zip(row, cells)]
-        lines.append("<tr>" + "".join(f"<td>{text}</td>" for text in marked) + "</tr>")
+        for start, n in spans if bold_best else ():
+            numbers = [k for k in range(start, start + n) if isinstance(row[k], float)]
+            if numbers:
+                best = max(numbers, key=lambda k: row[k])
+                cells[best] = f"<strong>{cells[best]}</strong>"
+        lines.append("<tr>" + "".join(f"<td>{text}</td>" for text in cells) + "</tr>")
     return HTML('<table class="table gahb-table">' + "\n".join(lines) + "</tbody></table>")
 
 

@@ -86,8 +86,7 @@ def foreign_loads(site: Path) -> list[str]:
     for path in site.rglob("*.css"):
         css = re.sub(r"/\*.*?\*/", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
         found += [
-            f"{path.name}: {url}"
-            for url in re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')]+)", css)
+            f"{path.name}: {url}" for url in re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')]+)", css)
         ]
     return found
 
@@ -138,9 +137,7 @@ def test_api_page_has_every_public_name(root):
     page = (root / "book" / "api.md").read_text()
     images = [name for name in gahb.images.__all__ if callable(getattr(gahb.images, name))]
     missing = [
-        n
-        for n in gahb._EXPORTS
-        if not re.search(rf"auto(function|class):: ([\w.]+\.)?{n}$", page, re.MULTILINE)
+        n for n in gahb._EXPORTS if not re.search(rf"auto(function|class):: ([\w.]+\.)?{n}$", page, re.MULTILINE)
     ]
     missing += [n for n in images if not re.search(rf"auto\w+:: gahb\.images\.{n}$", page, re.MULTILINE)]
     assert missing == []

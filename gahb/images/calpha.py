@@ -23,7 +23,7 @@ from torch import Tensor
 from .._validate import positive_int, positive_number
 from ..kernels.counter import normal, uniform
 
-CUT = 64  # highest frequency of a background, cycles an image
+CUT = 48  # highest frequency of a background, cycles an image; pixels of 96×96 resolve it
 CONTOUR_CUT = 2048  # of a contour
 COLUMNS = 320  # least number of columns on which a contour is evaluated
 FIELD_SD, CONTOUR_SD = 0.08, 0.12  # standard deviations with contrast="fixed"; of the contour's height

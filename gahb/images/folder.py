@@ -24,8 +24,9 @@ def folder(path: str | os.PathLike, size: int, *, limit: int | None = None, prog
 
     Each image is cropped to its central square, turned gray and resized with
     anti-aliasing. Of images that correlate by more than 0.95 (or less than
-    −0.95) at 20×20 pixels only the first is kept, and of flat ones too. The result is cached as uint8 in the user's cache
-    (``GAHB_CACHE``, else ``~/.cache/gahb``) until a file of the folder changes.
+    −0.95) at 20×20 pixels only the first is kept, and of flat ones too. The
+    result is cached as uint8 in the user's cache (``GAHB_CACHE``, else
+    ``~/.cache/gahb``) until a file of the folder changes.
 
     Parameters
     ----------
@@ -124,7 +125,8 @@ def _distinct(images: np.ndarray, progress: bool, threshold: float = 0.95, block
     small = torch.nn.functional.interpolate(x, (_SIGNATURE, _SIGNATURE), mode="area").flatten(1)
     small = small - small.mean(dim=1, keepdim=True)
     norm = small.norm(dim=1, keepdim=True)
-    small = torch.where(norm > 1e-3, small / norm.clamp(min=1e-3), 1 / _SIGNATURE)  # flat ones: alike, and unlike others
+    # flat images are alike, and unlike all others
+    small = torch.where(norm > 1e-3, small / norm.clamp(min=1e-3), 1 / _SIGNATURE)
     keep = torch.ones(len(x), dtype=torch.bool)
     steps = range(0, len(x), block)
     for start in tqdm(steps, desc="near-duplicates", unit="block", disable=not progress or len(x) < 4 * block):

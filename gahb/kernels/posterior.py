@@ -20,6 +20,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+_NO_SIGMA = "derivatives of the empirical optimum in sigma are not implemented"
+
 
 class PosteriorMean(torch.autograd.Function):
     """``apply(y, images, centre, variance, block)`` → $f^\\star(y)$, shaped like y (B, d), float64.
@@ -38,30 +40,29 @@ class PosteriorMean(torch.autograd.Function):
     def setup_context(ctx, inputs, output):
         y, images, centre, variance, block = inputs
         ctx.block = block
+        ctx.set_materialize_grads(False)  # else forward mode makes zeros as large as the images
         ctx.save_for_backward(y, images, centre, variance)
         ctx.save_for_forward(y, images, centre, variance)
 
     @staticmethod
     def backward(ctx, cotangent):
-        _refuse_variance(ctx)
+        if ctx.needs_input_grad[3]:
+            raise NotImplementedError(_NO_SIGMA)
+        if cotangent is None:
+            return None, None, None, None, None
         product = CovarianceProduct.apply(*ctx.saved_tensors, cotangent, ctx.block)
         return product, None, None, None, None
 
     @staticmethod
-    def jvp(ctx, tangent, *_):
-        _refuse_variance(ctx)
+    def jvp(ctx, tangent, _images, _centre, variance_tangent, _block):
+        if variance_tangent is not None:
+            raise NotImplementedError(_NO_SIGMA)
         return CovarianceProduct.apply(*ctx.saved_tensors, tangent, ctx.block)
 
     @staticmethod
     def vmap(info, in_dims, y, images, centre, variance, block):
         y, variance, restore = _flatten(info.batch_size, in_dims[0], y, in_dims[3], variance)
         return restore(PosteriorMean.apply(y, images, centre, variance, block)), 0
-
-
-def _refuse_variance(ctx) -> None:
-    """A derivative in σ is not silently zero."""
-    if ctx.needs_input_grad[3]:
-        raise NotImplementedError("derivatives of the empirical optimum in sigma are not implemented")
 
 
 class CovarianceProduct(torch.autograd.Function):

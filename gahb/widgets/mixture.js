@@ -198,7 +198,7 @@ const TEMPLATE = `
         <label class="gm-control"><span><i>y</i><sub>${i + 1}</sub></span><output class="gm-y${i}"></output>
           <input type="range" class="gm-input-y${i}" step="any" aria-label="coordinate ${i + 1} of the noisy point y"></label>`).join("")}
       </div>
-      <dl class="gm-numbers">
+      <dl>
         <div><dt>denoised <i>f</i>*(<i>y</i>)</dt><dd class="gm-f"></dd></div>
         <div><dt>score ∇log <i>p<sub>σ</sub></i>(<i>y</i>)</dt><dd class="gm-score"></dd></div>
         <div><dt>squared error <i>σ</i>² tr ∇<i>f</i>*(<i>y</i>)</dt><dd class="gm-mse"></dd></div>

@@ -164,7 +164,7 @@ def _extent(value) -> np.ndarray:
 
 
 def _square_around(means: np.ndarray, covariances: np.ndarray, y: np.ndarray, spread: float) -> list[float]:
-    """A square that holds y and every component to 2.5 standard deviations, with room around single points."""
+    """A square with y and every component to 2.5 standard deviations, and room around single points."""
     reach = np.maximum(2.5 * np.sqrt(covariances.diagonal(axis1=1, axis2=2).clip(0)), 0.6 * spread)
     low = np.minimum((means - reach).min(0), y)
     high = np.maximum((means + reach).max(0), y)

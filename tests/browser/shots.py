@@ -18,9 +18,7 @@ WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("pages", nargs="*")
     parser.add_argument("--site", type=Path, default=Path("_build/html"))
@@ -29,8 +27,7 @@ def main() -> None:
     parser.add_argument("--widths", default="desktop,phone")
     arguments = parser.parse_args()
     pages = arguments.pages or [
-        str(path.relative_to(arguments.site).with_suffix(""))
-        for path in sorted(arguments.site.glob("book/**/*.html"))
+        str(path.relative_to(arguments.site).with_suffix("")) for path in sorted(arguments.site.glob("book/**/*.html"))
     ]
     arguments.out.mkdir(parents=True, exist_ok=True)
     with serve(arguments.site) as address, browser() as chrome:
@@ -44,9 +41,7 @@ def main() -> None:
                 page.wait_for_timeout(300)  # the widgets draw
                 target = arguments.out / f"{name.rsplit('/', 1)[-1]}-{width}-{theme}.png"
                 page.screenshot(path=target, full_page=not arguments.screen)
-                wide = page.evaluate(
-                    "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-                )
+                wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
                 print(target, f"overflows by {wide} px" if wide > 0 else "")
             context.close()
 

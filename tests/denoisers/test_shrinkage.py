@@ -1,0 +1,229 @@
+"""Wiener and wavelet shrinkage against dense matrices and PyWavelets."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import pywt
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from references import jacobian
+from torch.func import jacfwd, jacrev, vmap
+
+import gahb
+from gahb.denoisers.shrinkage import _step, analyse, synthesise
+
+F64 = torch.float64
+ORTHOGONAL = [name for name in pywt.wavelist(kind="discrete") if pywt.Wavelet(name).orthogonal and name != "dmey"]
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
+
+
+# --- the transform -----------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(
+    wavelet=st.sampled_from(["haar", "sym4", "db6", "coif2"]),
+    levels=st.integers(1, 6),
+    rows=st.integers(1, 20),
+    columns=st.integers(1, 20),
+    seed=st.integers(0, 10**6),
+)
+def test_perfect_reconstruction_and_energy(wavelet, levels, rows, columns, seed):
+    """Any size, square or not, odd or even: levels stop where a side turns odd."""
+    y = normal(2, 1, rows, columns, seed=seed)
+    coarse, details = analyse(y, wavelet, levels)
+    assert (synthesise(coarse, details, wavelet) - y).abs().max() < 1e-10
+    parts = [coarse, *(c for level in details for c in level)]
+    assert sum(c.numel() for c in parts) == y.numel()
+    energy = sum(c.square().sum() for c in parts)
+    assert abs(energy - y.square().sum()) < 1e-10 * y.square().sum()
+    halvings = [math.gcd(rows, columns) % 2**k == 0 for k in range(1, levels + 1)]
+    assert len(details) == sum(halvings)
+
+
+def test_every_wavelet_that_is_taken_is_orthonormal():
+    for wavelet in ORTHOGONAL:
+        for n in (2, 6, 32):
+            M = _step(n, wavelet)
+            assert (M @ M.T - torch.eye(n, dtype=F64)).abs().max() < 1e-10, (wavelet, n)
+
+
+@pytest.mark.parametrize(
+    ("wavelet", "levels", "shape"), [("sym4", 3, (32, 48)), ("haar", 2, (12, 20)), ("db3", 4, (64, 64))]
+)
+def test_coefficients_are_those_of_pywavelets(wavelet, levels, shape):
+    y = normal(*shape)
+    coarse, details = analyse(y[None, None], wavelet, levels)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Level value of")  # periodised all the same
+        reference = pywt.wavedec2(y.numpy(), wavelet, mode="periodization", level=levels)
+    np.testing.assert_allclose(coarse[0, 0].abs(), np.abs(reference[0]), atol=1e-12)
+    for level, expected in zip(details, reversed(reference[1:])):
+        ours = [c[0, 0].abs().numpy() for c in level]
+        for theirs in map(np.abs, expected):  # the three details, in one order or another
+            assert min(np.abs(theirs - c).max() for c in ours) < 1e-12
+
+
+# --- thresholding ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threshold", ["hard", "soft"])
+def test_threshold_against_a_loop(threshold):
+    y, sigma, multiple = normal(1, 1, 8, 8), 0.4, 1.7
+    T = multiple * sigma
+    coarse, details = analyse(y, "sym4", 2)
+    for level in details:
+        for c in level:
+            for (i, j), value in np.ndenumerate(c[0, 0].numpy().copy()):
+                kept = value if threshold == "hard" else math.copysign(abs(value) - T, value)
+                c[0, 0, i, j] = kept if abs(value) > T else 0.0
+    expected = synthesise(coarse, details, "sym4")
+    f = gahb.Wavelet("sym4", levels=2, threshold=threshold, multiple=multiple, shifts=1)
+    torch.testing.assert_close(f(y, sigma), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("threshold", ["hard", "soft"])
+def test_threshold_extremes(threshold):
+    y = normal(2, 2, 16, 24)
+    nothing = gahb.Wavelet(threshold=threshold, multiple=0, levels=3)
+    torch.testing.assert_close(nothing(y, 0.5), y, rtol=0, atol=1e-10)
+    for multiple in (1e9, math.inf):
+        everything = gahb.Wavelet("haar", threshold=threshold, multiple=multiple, levels=3, shifts=1)
+        means = torch.nn.functional.avg_pool2d(y, 8)  # Haar's coarse coefficients are block means
+        expected = means.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
+        torch.testing.assert_close(everything(y, 0.5), expected, rtol=0, atol=1e-10)
+
+
+def test_default_multiples():
+    assert gahb.Wavelet().multiple == 3.0 and gahb.Wavelet(threshold="soft").multiple == 1.5
+
+
+@pytest.mark.parametrize("threshold", ["hard", "soft"])
+def test_cycle_spinning_over_all_shifts_commutes_with_shifts(threshold):
+    y = normal(1, 1, 8, 8)
+    moved = torch.roll(y, (3, 5), dims=(2, 3))
+    f = gahb.Wavelet(levels=2, threshold=threshold, shifts=4)
+    torch.testing.assert_close(f(moved, 0.5), torch.roll(f(y, 0.5), (3, 5), dims=(2, 3)), rtol=0, atol=1e-12)
+    once = gahb.Wavelet(levels=2, threshold=threshold, shifts=1)
+    assert (once(moved, 0.5) - torch.roll(once(y, 0.5), (3, 5), dims=(2, 3))).abs().max() > 0.1
+    loop = [
+        torch.roll(once(torch.roll(y, (i, j), dims=(2, 3)), 0.5), (-i, -j), dims=(2, 3))
+        for i in range(4)
+        for j in range(4)
+    ]
+    torch.testing.assert_close(f(y, 0.5), sum(loop) / 16, rtol=0, atol=1e-12)
+
+
+def test_wavelet_denoises_what_is_sparse():
+    square = torch.zeros(1, 1, 32, 32, dtype=F64)
+    square[..., 8:24, 8:20] = 1
+    y = square + 0.1 * normal(1, 1, 32, 32)
+    for f in (gahb.Wavelet(), gahb.Wavelet(threshold="soft")):
+        assert (f(y, 0.1) - square).square().mean() < 0.5 * 0.1**2
+
+
+# --- Wiener ------------------------------------------------------------------------------
+
+
+def test_wiener_is_the_gaussian_with_the_circulant_covariance():
+    images = torch.rand(9, 1, 6, 4, generator=torch.Generator().manual_seed(0), dtype=F64)
+    f = gahb.Wiener(images)
+    # slow: the covariance of pixels p and q, averaged over images and over all common shifts
+    away = images - images.mean()
+    C = torch.zeros(24, 24, dtype=F64)
+    for i in range(6):
+        for j in range(4):
+            flat = torch.roll(away, (i, j), dims=(2, 3)).flatten(1)
+            C += flat.T @ flat / (9 * 24)
+    gaussian = gahb.Gaussian(images.mean().expand(24), C)
+    y = normal(3, 1, 6, 4)
+    for sigma in (0.01, 0.3, torch.tensor([0.1, 1.0, 5.0], dtype=F64)):
+        torch.testing.assert_close(f(y, sigma), gaussian(y, sigma), rtol=1e-10, atol=1e-10)
+
+
+def test_wiener_of_several_channels_and_extremes():
+    images = torch.rand(5, 3, 4, 4, dtype=F64)
+    f = gahb.Wiener(images)
+    torch.testing.assert_close(f(images, 1e-9), images)
+    torch.testing.assert_close(f(images, 1e9), images.mean().expand_as(images))
+
+
+# --- the contract ------------------------------------------------------------------------
+
+DENOISERS = {
+    "Wiener": lambda: gahb.Wiener(torch.rand(6, 1, 4, 8, generator=torch.Generator().manual_seed(0))),
+    "hard": lambda: gahb.Wavelet(levels=2, shifts=2),
+    "soft": lambda: gahb.Wavelet(levels=2, threshold="soft", shifts=2),
+}
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+def test_contract(name):
+    f, y = DENOISERS[name](), normal(3, 1, 4, 8)
+    before, rng = y.clone(), torch.get_rng_state()
+    for dtype in (torch.float32, torch.float64):
+        out = f(y.to(dtype), 0.3)
+        assert out.shape == y.shape and out.dtype == dtype
+        torch.testing.assert_close(out.double(), f(y, 0.3), rtol=0, atol=1e-5)
+    sigmas = torch.tensor([0.1, 0.3, 2.0], dtype=F64)
+    apart = torch.cat([f(row[None], float(s)) for row, s in zip(y, sigmas)])
+    torch.testing.assert_close(f(y, sigmas), apart)
+    torch.testing.assert_close(vmap(lambda u, s: f(u[None], s)[0])(y, sigmas), apart)
+    assert torch.equal(y, before) and torch.equal(rng, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+def test_contract_under_torch_func(name):
+    f, y = DENOISERS[name](), normal(2, 1, 4, 8)
+    reference = jacobian(f, y, 0.5)
+    for mode in (jacfwd, jacrev):
+        J = vmap(mode(lambda u: f(u[None], 0.5)[0]))(y).reshape(2, 32, 32)
+        torch.testing.assert_close(J, reference, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+@pytest.mark.parametrize(
+    ("sigma", "message"),
+    [
+        (None, "sigma must be a number or a tensor, got None"),
+        (0.0, "sigma must be positive and finite, got 0.0"),
+        (math.nan, "sigma must be positive and finite, got nan"),
+        (torch.ones(5), r"sigma must be a number or \(2,\)"),
+    ],
+)
+def test_contract_refuses_a_bad_sigma(name, sigma, message):
+    with pytest.raises(ValueError, match=message):
+        DENOISERS[name]()(normal(2, 1, 4, 8), sigma)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: gahb.Wavelet("bior2.2"), "wavelet must name an orthogonal wavelet of PyWavelets, got 'bior2.2'"),
+        (lambda: gahb.Wavelet("dmey"), "wavelet must name an orthogonal wavelet of PyWavelets, got 'dmey'"),
+        (lambda: gahb.Wavelet("fourier"), "wavelet must name an orthogonal wavelet of PyWavelets, got 'fourier'"),
+        (lambda: gahb.Wavelet(threshold="medium"), "threshold must be 'hard' or 'soft', got 'medium'"),
+        (lambda: gahb.Wavelet(multiple=-1), "multiple must be ≥ 0, got -1"),
+        (lambda: gahb.Wavelet(multiple=math.nan), "multiple must be ≥ 0, got nan"),
+        (lambda: gahb.Wavelet(levels=0), "levels must be an integer of at least 1, got 0"),
+        (lambda: gahb.Wavelet(shifts=0), "shifts must be an integer of at least 1, got 0"),
+        (lambda: gahb.Wavelet()(torch.zeros(3, 16), 0.1), r"y must be \(B, C, H, W\), got shape \(3, 16\)"),
+        (lambda: gahb.Wiener(torch.full((2, 1, 4, 4), 2.0)), r"images must have values in \[0, 1\], got values from 2"),
+        (lambda: gahb.Wiener(torch.zeros(4, 4)), r"images must be \(n, C, H, W\) with at least one image"),
+        (
+            lambda: gahb.Wiener(torch.rand(2, 1, 4, 4))(torch.zeros(1, 1, 4, 5), 0.1),
+            r"y must be \(B, 1, 4, 4\), got \(1, 1, 4, 5\)",
+        ),
+    ],
+)
+def test_refuses(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,253 @@
+"""Folders of images: what is read, kept, cached and refused."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import gahb
+
+folder = gahb.images.folder
+module = sys.modules["gahb.images.folder"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("GAHB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def reads(monkeypatch) -> list[str]:
+    """Names of the files that are opened, in order."""
+    seen, read = [], module._read
+
+    def spy(path, size):
+        seen.append(path.name)
+        return read(path, size)
+
+    monkeypatch.setattr(module, "_read", spy)
+    return seen
+
+
+def noise(seed: int, height: int = 24, width: int = 24) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+
+
+def save(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """Five unlike images in two folders; the order of their paths is 0 to 4."""
+    root = tmp_path / "pictures"
+    for k, name in enumerate(["a.png", "b/a.bmp", "b/c.png", "c.PNG", "d.tif"]):
+        save(root / name, noise(k))
+    (root / "notes.txt").write_text("not an image")
+    return root
+
+
+def load(root, size=24, **options):
+    return folder(root, size, progress=False, **options)
+
+
+def test_images_come_in_the_order_of_their_paths(pictures):
+    x = load(pictures)
+    assert x.shape == (5, 1, 24, 24) and x.dtype == torch.float32
+    for k in range(5):
+        np.testing.assert_array_equal((x[k, 0] * 255).round(), noise(k))
+    assert x.min() >= 0 and x.max() <= 1
+    assert torch.equal(load(str(pictures), limit=3), x[:3])
+    assert torch.equal(load(pictures, limit=5), x)
+
+
+def test_centre_crop_and_resize(tmp_path):
+    """A wide picture keeps its middle; a small gray ramp is resized to itself; means are kept."""
+    wide = np.zeros((40, 100), dtype=np.uint8)
+    wide[:, 30:70] = np.linspace(50, 200, 40, dtype=np.uint8)
+    save(tmp_path / "p" / "wide.png", wide)
+    save(tmp_path / "p" / "tall.png", noise(1, 60, 20))
+    x = load(tmp_path / "p", 20)
+    np.testing.assert_array_equal((x[0, 0] * 255).round(), noise(1, 60, 20)[20:40])
+    assert abs(x[1].mean() * 255 - wide[:, 30:70].mean()) < 1
+    assert x[1].min() > 45 / 255  # nothing of the black sides
+    assert torch.all(x[1, 0, :, 1:-1].diff(dim=1) > 0)  # Lanczos is off by a little at the ends
+    stripes = np.tile(np.array([0, 255], dtype=np.uint8), (64, 32))
+    save(tmp_path / "q" / "stripes.png", stripes)
+    assert (load(tmp_path / "q", 16) - 0.5).abs().max() < 0.1  # anti-aliased: gray, not stripes
+
+
+def test_colours_turn_gray(tmp_path):
+    gray = noise(0)
+    save(tmp_path / "p" / "rgb.png", np.dstack([gray] * 3))
+    save(tmp_path / "p" / "rgba.png", np.dstack([np.roll(noise(1), 3)] * 3 + [np.full_like(gray, 255)]))
+    x = load(tmp_path / "p")
+    np.testing.assert_array_equal((x[0, 0] * 255).round(), gray)
+    red = np.zeros((24, 24, 3), dtype=np.uint8)
+    red[..., 0] = noise(2)
+    save(tmp_path / "q" / "red.png", red)
+    expected = torch.from_numpy(noise(2) * 0.299 / 255).float()
+    torch.testing.assert_close(load(tmp_path / "q")[0, 0], expected, rtol=0, atol=1 / 255)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path, suffix):
+    gray = noise(0)
+    save(tmp_path / "p" / f"deep.{suffix}", gray.astype(np.uint16) * 257)
+    np.testing.assert_array_equal((load(tmp_path / "p")[0, 0] * 255).round(), gray)
+
+
+def test_near_duplicates_are_dropped_and_the_first_is_kept(tmp_path):
+    base, other = noise(0, 40, 40), noise(1, 40, 40)
+    fuzzy = np.clip(base.astype(int) + np.random.default_rng(5).integers(-8, 9, base.shape), 0, 255)
+    half = (base.astype(int) + other) // 2  # correlates by about 0.7 with both: kept
+    named = [base, other, fuzzy.astype(np.uint8), (base // 2 + 60), half.astype(np.uint8), other, 255 - base]
+    for k, picture in enumerate(named):
+        save(tmp_path / "p" / f"{k}.png", picture)
+    x = load(tmp_path / "p", 40)
+    kept = [(image[0] * 255).round().numpy() for image in x]
+    assert len(kept) == 3
+    for ours, expected in zip(kept, (base, other, half)):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_duplicates_are_found_across_blocks_and_compared_with_kept_ones_only():
+    """In a chain a ~ b ~ c with a ≁ c, b goes and c stays; against a loop over all pairs."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 20, 20))
+    turn = [np.cos(t) * a + np.sin(t) * b for t in (0, 0.25, 0.5, 0.75, 1.0)]  # neighbours correlate by 0.97
+    images = np.stack([np.clip(128 + 25 * t, 0, 255).astype(np.uint8) for t in turn] * 3)
+    signature = images.reshape(15, -1).astype(float)
+    kept: list[int] = []
+    for i in range(15):
+        if all(abs(np.corrcoef(signature[i], signature[j])[0, 1]) <= 0.95 for j in kept):
+            kept.append(i)
+    assert kept == [0, 2, 4]
+    for block in (1, 2, 4, 100):
+        np.testing.assert_array_equal(module._distinct(images, False, block=block), images[kept])
+
+
+def test_of_flat_images_one_is_kept():
+    images = np.stack([np.full((8, 8), v, dtype=np.uint8) for v in (0, 0, 90, 255)] + [noise(0, 8, 8)])
+    np.testing.assert_array_equal(module._distinct(images, False), images[[0, 4]])
+
+
+def test_the_second_time_nothing_is_read(pictures, cache, reads):
+    first = load(pictures)
+    assert len(reads) == 5 and [p.suffix for p in cache.iterdir()] == [".npy"]
+    assert np.load(next(cache.iterdir())).dtype == np.uint8
+    assert torch.equal(load(pictures), first) and torch.equal(load(pictures, limit=2), first[:2])
+    assert len(reads) == 5
+    load(pictures, 12)  # another size is another cache
+    assert len(reads) == 10 and len(list(cache.iterdir())) == 2
+
+
+def test_a_changed_folder_is_read_again(pictures, reads):
+    first = load(pictures)
+    save(pictures / "e.png", noise(9))
+    assert len(load(pictures)) == 6 and len(reads) == 11
+    os.utime(pictures / "a.png", ns=(1, 1))
+    load(pictures)
+    assert len(reads) == 17
+    (pictures / "e.png").unlink()
+    os.utime(pictures / "a.png", ns=(2, 2))
+    assert torch.equal(load(pictures), first)
+
+
+def test_a_damaged_cache_is_made_anew(pictures, cache, reads):
+    first = load(pictures)
+    file = next(cache.iterdir())
+    for content in (b"", b"rubbish", file.read_bytes()[:-7]):
+        file.write_bytes(content)
+        assert torch.equal(load(pictures), first)
+    assert len(reads) == 20
+
+
+def test_where_the_cache_is(monkeypatch, tmp_path):
+    assert module.cache_dir() == tmp_path / "cache"
+    monkeypatch.delenv("GAHB_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert module.cache_dir() == tmp_path / "home" / ".cache" / "gahb"
+
+
+def test_a_full_disk_leaves_no_half_cache(pictures, cache, monkeypatch):
+    def no_space(file, images):
+        file.write(b"half of")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.np, "save", no_space)
+    with pytest.raises(OSError, match="No space left on device"):
+        load(pictures)
+    assert list(cache.iterdir()) == []
+
+
+def test_an_interruption_leaves_nothing(pictures, cache, monkeypatch):
+    def stop(path, size):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_read", stop)
+    with pytest.raises(KeyboardInterrupt):
+        load(pictures)
+    assert not cache.exists() or list(cache.iterdir()) == []
+
+
+def test_broken_images_are_skipped_counted_and_named(pictures):
+    whole = load(pictures)
+    (pictures / "a0.png").write_bytes(b"")
+    (pictures / "b" / "b.jpg").write_bytes(b"no picture")
+    (pictures / "z.png").write_bytes((pictures / "a.png").read_bytes()[:300])
+    save(pictures / "zz.tif", np.linspace(0, 1, 24 * 24, dtype=np.float32).reshape(24, 24))
+    message = r"4 of 9 images could not be read and were skipped: a0\.png, b/b\.jpg, z\.png, zz\.tif"
+    with pytest.warns(UserWarning, match=message) as caught:
+        x = load(pictures)
+    assert torch.equal(x, whole) and len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_only_five_broken_images_are_named(pictures):
+    for k in range(8):
+        (pictures / f"x{k}.png").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"8 of 13 .*: x0\.png, x1\.png, x2\.png, x3\.png, x4\.png and 3 more$"):
+        load(pictures)
+
+
+def test_refuses(pictures, tmp_path, reads):
+    empty, broken = tmp_path / "empty", tmp_path / "broken"
+    empty.mkdir()
+    (empty / "notes.txt").write_text("nothing")
+    broken.mkdir()
+    (broken / "a.png").write_bytes(b"")
+    (broken / "b.jpg").write_bytes(b"x")
+    with pytest.raises(
+        FileNotFoundError, match=r"path must be a folder of images, got '.*nowhere', which is not a folder"
+    ):
+        load(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"a\.png', which is not a folder"):
+        load(pictures / "a.png")
+    with pytest.raises(ValueError, match=r"empty' holds no images \(\.bmp, .*\.webp\)"):
+        load(empty)
+    with pytest.raises(ValueError, match="limit is 6, but .*pictures' holds only 5 images"):
+        load(pictures, limit=6)
+    with pytest.raises(ValueError, match="size must be an integer of at least 1, got 0"):
+        load(pictures, 0)
+    with pytest.raises(ValueError, match="limit must be an integer of at least 1, got 0"):
+        load(pictures, limit=0)
+    assert reads == []  # all of that before any image is opened
+    with pytest.raises(ValueError, match=r"broken': none of its 2 images could be read \(a\.png, b\.jpg\)"):
+        load(broken)
+
+
+def test_a_limit_counts_distinct_readable_images(pictures):
+    save(pictures / "e.png", noise(0))
+    with pytest.raises(ValueError, match="limit is 6, but .*pictures' holds only 5 distinct, readable images"):
+        load(pictures, limit=6)
+    assert len(load(pictures, limit=5)) == 5

@@ -1,0 +1,138 @@
+"""Figures: what is drawn is what was given; no window, nothing left open, no style needed."""
+
+from __future__ import annotations
+
+import importlib
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+import gahb
+from gahb import figures
+
+
+@pytest.fixture(autouse=True)
+def _style_of_their_own():
+    plt.close("all")
+    with matplotlib.rc_context():
+        yield
+    assert plt.get_fignums() == []  # a notebook shows what a cell returns, and only that
+
+
+def drawn(figure: Figure) -> Figure:
+    assert isinstance(figure, Figure)
+    figure.canvas.draw()
+    return figure
+
+
+@pytest.mark.parametrize("styled", [False, True])
+def test_image_grid(styled):
+    if styled:
+        figures.use_style()
+    rows = [
+        [torch.full((1, 8, 12), 0.25), torch.randn(1, 8, 12, requires_grad=True), np.ones((8, 12))],
+        [torch.zeros(1, 8, 12), torch.randn(8, 12)],
+    ]
+    figure = drawn(
+        figures.image_grid(
+            rows, ["a", "b", "c"], ["first", "second"], signed=[1], captions=[["x", "", "z"], ["u", "v"]]
+        )
+    )
+    axes = figure.axes
+    assert len(axes) == 6
+    images = [axis.get_images() for axis in axes]
+    assert [len(i) for i in images] == [1, 1, 1, 1, 1, 0]
+    for i, row in enumerate(rows):
+        for j, given in enumerate(row):
+            (image,) = images[3 * i + j]
+            np.testing.assert_allclose(image.get_array(), np.asarray(torch.as_tensor(given).detach()).squeeze())
+            assert image.get_cmap().name == ("RdBu_r" if j == 1 else "gray")
+    assert images[0][0].get_clim() == (0, 1)
+    low, high = images[1][0].get_clim()
+    assert low == -high < 0 and images[4][0].get_clim() == (low, high)  # one scale, about zero
+    assert [axis.get_title() for axis in axes[:3]] == ["a", "b", "c"]
+    assert [axes[0].get_ylabel(), axes[3].get_ylabel()] == ["first", "second"]
+    assert [axis.get_xlabel() for axis in axes[:5]] == ["x", "", "z", "u", "v"]
+
+
+@pytest.mark.parametrize("styled", [False, True])
+def test_curves(styled):
+    if styled:
+        figures.use_style()
+    x = [0.1, 1.0, 10.0]
+    series = {
+        "tensors": (torch.tensor(x), torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.1, 0.2, 0.3])),
+        "numbers": (x, [3.0, 2.0, 1.0]),
+        "scalars": (x, tuple(torch.tensor(v) for v in (1.0, 1.0, 2.0))),
+    }
+    figure = drawn(figures.curves(series, xlabel="σ", ylabel="error", logx=True, logy=True, reference=("line", x, x)))
+    (axis,) = figure.axes
+    assert (axis.get_xlabel(), axis.get_ylabel(), axis.get_xscale(), axis.get_yscale()) == ("σ", "error", "log", "log")
+    assert [t.get_text() for t in axis.get_legend().get_texts()] == ["line", *series]
+    containers = axis.containers
+    assert [c.get_label() for c in containers] == list(series)
+    np.testing.assert_allclose(containers[0].lines[0].get_ydata(), [1, 2, 3])
+    assert len({c.lines[0].get_color() for c in containers}) == len({c.lines[0].get_marker() for c in containers}) == 3
+    (bars,) = containers[0].lines[2]
+    np.testing.assert_allclose([s[1, 1] - s[0, 1] for s in bars.get_segments()], [0.2, 0.4, 0.6], rtol=1e-6)
+    assert containers[1].lines[2] == ()
+
+
+def test_more_curves_than_colours():
+    figure = drawn(figures.curves({str(k): ([0, 1], [k, k]) for k in range(9)}, xlabel="x", ylabel="y"))
+    assert len(figure.axes[0].containers) == 9
+
+
+def test_estimates():
+    values = {"a": (1.0, 0.25), "b": (torch.tensor(-2.0), torch.tensor(0.5))}
+    (axis,) = drawn(figures.estimates(values, xlabel="bias", truth=0.5)).axes
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"]
+    assert axis.get_xlabel() == "bias" and list(axis.lines[0].get_xdata()) == [0.5, 0.5]
+    segments = [c.lines[2][0].get_segments()[0] for c in axis.containers]
+    np.testing.assert_allclose(segments[0][:, 0], [0.5, 1.5])  # ± two standard errors
+    np.testing.assert_allclose(segments[1][:, 0], [-3, -1])
+    assert segments[0][0, 1] > segments[1][0, 1]  # the first on top
+
+
+def test_mixture_fields():
+    mixture = gahb.GaussianMixture(torch.ones(1), torch.tensor([[0.8, -0.4]]), torch.eye(2)[None] / 9)
+    figure = drawn(figures.mixture_fields(mixture, [0.2, 1.0], extent=2.0, arrows=5))
+    assert [axis.get_title() for axis in figure.axes] == ["σ = 0.2", "σ = 1"]
+    for axis, sigma in zip(figure.axes, (0.2, 1.0)):
+        (image,), (quiver,) = axis.get_images(), [c for c in axis.collections if hasattr(c, "U")]
+        array = np.asarray(image.get_array())
+        row, column = np.unravel_index(array.argmax(), array.shape)
+        place = -2 + 4 * np.array([column, row]) / 159
+        np.testing.assert_allclose(place, [0.8, -0.4], atol=0.03)  # x to the right, y upwards
+        assert image.origin == "lower"
+        y = torch.from_numpy(np.array(quiver.get_offsets())).double()
+        assert len(y) == 25
+        expected = sigma * gahb.score(mixture, y, sigma)
+        np.testing.assert_allclose(np.stack([quiver.U, quiver.V], axis=1), expected, atol=1e-12)
+
+
+def test_style_is_set_when_asked_and_not_on_import():
+    before = dict(matplotlib.rcParams)
+    importlib.reload(figures)
+    assert dict(matplotlib.rcParams) == before
+    figures.use_style()
+    assert matplotlib.rcParams["axes.prop_cycle"].by_key()["color"] == list(figures.COLOURS)
+    assert len(set(figures.COLOURS)) == len(set(figures.MARKERS)) == len(figures.COLOURS) == len(figures.MARKERS)
+
+
+def test_table():
+    html = figures.table(
+        ["name", "σ", "a", "b"],
+        [["x", "0.1", 1.0, 2.345], ["y", "9", 3.0, float("-inf")]],
+        caption="PSNR",
+        bold_best=True,
+    ).data
+    assert html.count("<tr>") == 3 and html.count('<th scope="col">') == 4 and "<caption>PSNR</caption>" in html
+    assert "<td>x</td><td>0.1</td><td>1.00</td><td><strong>2.35</strong></td>" in html.replace("2.34<", "2.35<")
+    assert "<td><strong>3.00</strong></td>" in html and html.count("<strong>") == 2
+    plain = figures.table(["a"], [[1.0]]).data
+    assert "<strong>" not in plain and "caption" not in plain

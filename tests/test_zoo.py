@@ -1,0 +1,189 @@
+"""Stored denoisers: what goes in comes out, and nothing else is let in."""
+
+from __future__ import annotations
+
+import errno
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+import gahb
+from gahb import zoo
+from gahb.denoisers.networks import BiasFreeNorm
+
+RECIPE = {"name": "tiny", "network": {"kind": "UNet", "width": 4, "depth": 1}, "data": {"photographs": "none"}}
+LOG = [{"step": 1, "images": 2, "loss": 0.5, "seconds": 0.1}]
+
+
+def network(kind=None) -> torch.nn.Module:
+    torch.manual_seed(1)
+    out = gahb.UNet(4, 1) if kind is None else kind()
+    for module in out.modules():
+        if isinstance(module, BiasFreeNorm):
+            module.running_sd.uniform_(0.3, 3)
+    return out.eval()
+
+
+@pytest.fixture
+def stored(tmp_path):
+    return zoo.export(network(), tmp_path / "deep" / "tiny.safetensors", recipe=RECIPE, log=LOG)
+
+
+@pytest.mark.parametrize(
+    ("kind", "specification"),
+    [
+        (lambda: gahb.UNet(4, 1), {"kind": "UNet", "width": 4, "depth": 1}),
+        (lambda: gahb.BFCNN(4, 5, channels=3), {"kind": "BFCNN", "width": 4, "layers": 5, "channels": 3}),
+    ],
+)
+def test_round_trip(tmp_path, kind, specification):
+    given, recipe = network(kind), {"network": specification, "α": "as is"}
+    before = {k: v.clone() for k, v in given.state_dict().items()}
+    path = zoo.export(given, tmp_path / "a.safetensors", recipe=recipe, log=LOG)
+    rng = torch.get_rng_state()
+    loaded = zoo.load(path)
+    assert torch.equal(rng, torch.get_rng_state())  # building a network draws weights; not from ours
+    assert (loaded.recipe, loaded.log) == (recipe, LOG)
+    assert not any(m.training for m in loaded.modules())
+    assert type(loaded) is type(given)
+    for key, value in loaded.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, before[key].half().float())
+    assert all(torch.equal(before[k], v) for k, v in given.state_dict().items())
+    y = torch.rand(2, given.channels, 8, 8)
+    with torch.no_grad():
+        assert (loaded(y) - given(y)).norm() < 2e-3 * given(y).norm()
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert zoo.load(str(path)).recipe == recipe
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_what_ships_loads_and_says_how_it_was_made(name):
+    loaded = zoo.load(name)
+    assert not loaded.training
+    assert {"network", "data", "training"} <= set(loaded.recipe)
+    assert loaded.recipe["network"]["kind"] in ("UNet", "BFCNN")
+    assert loaded.log and loaded.log[-1]["step"] == loaded.recipe["training"]["steps"]
+    assert loaded.log[-1]["loss"] < loaded.log[0]["loss"]
+
+
+def test_the_photo_denoiser_ships_and_denoises():
+    assert "photos" in zoo.names()
+    x = gahb.images.photos(8, 48, split="test")
+    curve = gahb.psnr_curve(zoo.load("photos"), x, [0.05, 0.1, 0.3])
+    assert bool((curve.psnr > curve.input_psnr + torch.tensor([2.0, 4.0, 7.0])).all())
+
+
+def test_what_ships_is_small():
+    assert sum(path.stat().st_size for path in zoo._SHIPPED.glob("*")) <= 40e6
+
+
+def test_an_unknown_name_lists_the_names():
+    with pytest.raises(ValueError, match=r"name must be a file or one of .*photos.*, got 'fotos'"):
+        zoo.load("fotos")
+
+
+def test_one_changed_byte_of_the_weights_is_seen(stored):
+    """The last byte, the first of the weights, and one in the middle."""
+    content = stored.read_bytes()
+    first = 8 + int.from_bytes(content[:8], "little")
+    for place in (first, (first + len(content)) // 2, len(content) - 1):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        stored.write_bytes(bytes(changed))
+        with pytest.raises(
+            ValueError, match=r"tiny\.safetensors was tampered with or damaged: its weights do not match"
+        ):
+            zoo.load(stored)
+    stored.write_bytes(content)
+    assert zoo.load(stored).recipe == RECIPE
+
+
+def test_exchanged_weights_are_seen(stored):
+    """Other weights of the same shapes under the old checksum; then under none."""
+    with safe_open(stored, "pt") as file:
+        metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}
+    zeros = {k: torch.zeros_like(v) for k, v in tensors.items()}
+    for changed in (metadata, {k: v for k, v in metadata.items() if k != "sha256"}):
+        save_file(zeros, stored, metadata=changed)
+        with pytest.raises(ValueError, match="tampered with or damaged: its weights do not match"):
+            zoo.load(stored)
+    key = next(iter(tensors))
+    renamed = {("renamed" if k == key else k): v for k, v in tensors.items()}
+    save_file(renamed, stored, metadata=metadata)
+    with pytest.raises(ValueError, match="tampered with or damaged: its weights do not match"):
+        zoo.load(stored)
+
+
+def test_a_recipe_of_another_network_is_seen(stored):
+    with safe_open(stored, "pt") as file:
+        metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}
+    recipe = RECIPE | {"network": {"kind": "UNet", "width": 5, "depth": 1}}
+    save_file(tensors, stored, metadata=metadata | {"recipe": json.dumps(recipe)})
+    with pytest.raises(ValueError, match=r"tiny\.safetensors was tampered with or damaged"):
+        zoo.load(stored)
+
+
+@pytest.mark.parametrize("length", [0, 5, 300, -1])
+def test_a_truncated_file_is_refused(stored, length):
+    stored.write_bytes(stored.read_bytes()[:length])
+    with pytest.raises(ValueError, match=r"tiny\.safetensors is truncated or not a safetensors file"):
+        zoo.load(stored)
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    path = tmp_path / "foreign.safetensors"
+    weights = {"conv.weight": torch.zeros(2)}
+    headers = [
+        None,
+        {"format": "pt"},
+        {"recipe": "{}", "log": "[]"},
+        {"recipe": "no json", "log": "[]"},
+        {"recipe": "[1]", "log": "[]"},
+        {"recipe": json.dumps({"network": {"kind": "ViT"}}), "log": "[]"},
+        {"recipe": json.dumps({"network": {"kind": "UNet", "heads": 8}}), "log": "[]"},
+        {"recipe": json.dumps({"network": {"kind": "UNet", "width": -1}}), "log": "[]"},
+        {"recipe": json.dumps({"network": "UNet"}), "log": "[]"},
+    ]
+    for metadata in headers:
+        save_file(weights, path, metadata=metadata)
+        with pytest.raises(ValueError, match=r"foreign\.safetensors is a safetensors file, but not one of this zoo"):
+            zoo.load(path)
+    torch.save(weights, path)
+    with pytest.raises(ValueError, match=r"foreign\.safetensors is truncated or not a safetensors file"):
+        zoo.load(path)
+
+
+def test_export_refuses_what_load_would_refuse(tmp_path):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(ValueError, match=r"recipe must say network: \{kind: …\}, got \['data'\]"):
+        zoo.export(network(), path, recipe={"data": 1}, log=[])
+    with pytest.raises(ValueError, match=r"recipe's network kind must be one of UNet, BFCNN, got 'ViT'"):
+        zoo.export(network(), path, recipe={"network": {"kind": "ViT"}}, log=[])
+    with pytest.raises(ValueError, match=r"recipe says network .*'width': 5.*, but the weights given do not fit it"):
+        zoo.export(network(), path, recipe={"network": {"kind": "UNet", "width": 5, "depth": 1}}, log=[])
+    for value in (1e6, float("nan")):
+        broken = network()
+        broken.encoder[0][0].weight.data[0, 0, 0, 0] = value
+        with pytest.raises(
+            ValueError, match=r"network has weights in encoder\.0\.0\.weight that are not finite in float16"
+        ):
+            zoo.export(broken, path, recipe=RECIPE, log=[])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_old_file_whole(stored, monkeypatch):
+    content = stored.read_bytes()
+
+    def no_space(tensors, path, **keywords):
+        path.write_bytes(b"half of")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(zoo, "save_file", no_space)
+    with pytest.raises(OSError, match="No space left on device"):
+        zoo.export(network(), stored, recipe=RECIPE, log=[])
+    assert stored.read_bytes() == content
+    assert [p.name for p in stored.parent.iterdir()] == ["tiny.safetensors"]
