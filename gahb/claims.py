@@ -87,7 +87,7 @@ class Claim(Expectation):
         """The measured value as text, with its standard error if it has one."""
         if not self.stderr or self.stderr < 1e-6:
             return f"{self.measured:.4g}".replace("-", "−")
-        places = max(0, 1 - math.floor(math.log10(self.stderr)))  # two digits of the error
+        places = max(0, 1 - int(f"{self.stderr:.1e}".split("e")[1]))  # two digits of the error
         return f"{self.measured:.{places}f} ± {self.stderr:.{places}f}".replace("-", "−")
 
     def __str__(self) -> str:

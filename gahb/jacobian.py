@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from ._validate import check_eval, check_points, positive_int
+from ._validate import check_eval, check_points, positive_int, sigma_vector
 
 
 def jacobian_products(denoiser, y: Tensor, sigma, v: Tensor) -> Tensor:
@@ -25,6 +25,8 @@ def divergence(denoiser, y: Tensor, sigma=None, *, probes: int | None = None, se
     """
     check_eval(denoiser)
     check_points("y", y)
+    if sigma is not None:
+        sigma_vector(sigma, y)
     total = y.new_zeros(len(y))
     with torch.no_grad():
         for v in _directions(y, probes, seed):

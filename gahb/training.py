@@ -31,8 +31,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
+from ._progress import bar
 from ._validate import check_images, check_sigma_range, positive_int
 from .denoisers.networks import BiasFreeNorm
 
@@ -55,6 +55,7 @@ def fit(
     precision: str = "float32",
     compiled: bool = False,
     every: int = 500,
+    monitor: Callable[[nn.Module], dict] | None = None,
     log: list | None = None,
 ) -> nn.Module:
     """Train `network` in place as a blind denoiser and return it in eval mode.
@@ -77,7 +78,9 @@ def fit(
         float32: the network is then trained as it will be used.
     precision : "float32" or "bfloat16" (autocast, before the polish).
     compiled : whether `torch.compile` builds the step (needs a C++ compiler).
-    log : a list that receives ``{"step", "images", "loss", "seconds"}``.
+    monitor : called with the network in eval mode every `every` steps; what it
+        returns goes into the log.
+    log : a list that receives ``{"step", "images", "loss", "seconds", …}``.
 
     Raises
     ------
@@ -118,8 +121,8 @@ def fit(
     mean_weight = _mean_weight(low, high, weight_power)
     frozen_from = steps - round(polish * steps)
     began, running = time.perf_counter(), 0.0
-    bar = tqdm(range(first, steps), initial=first, total=steps, disable=not progress, desc="fit", unit="step")
-    for step in bar:
+    ticks = bar(range(first, steps), initial=first, total=steps, progress=progress, desc="fit", unit="step")
+    for step in ticks:
         x, sigma, z = _draw(images, batch, low, high, seed, step)
         x, sigma, z = (t.to(device, dtype) for t in (x, sigma, z))
         y = (x + sigma[:, None, None, None] * z).contiguous(memory_format=torch.channels_last)
@@ -138,9 +141,14 @@ def fit(
         if (step + 1) % every == 0 or step + 1 == steps:
             span = (step % every) + 1
             value = float(running) / min(span, step + 1 - first)
+            if not math.isfinite(value):
+                raise FloatingPointError(f"loss is {value} at step {step + 1}; lower learning_rate, {learning_rate}")
             log.append(dict(step=step + 1, images=(step + 1) * batch, loss=round(value, 7),
                             seconds=round(before + time.perf_counter() - began, 1)))
-            bar.set_postfix(loss=f"{value:.2e}")
+            if monitor is not None:
+                log[-1].update(monitor(network.eval()))
+                network.train()
+            ticks.set_postfix(loss=f"{value:.2e}")
             running = 0.0
             if checkpoint is not None:
                 _save(Path(checkpoint), network, optimizer, identity, step + 1, log)

@@ -1,8 +1,10 @@
-"""Trained denoisers that ship with the package.
+"""Trained denoisers: recipes, the files they lead to, and where those are kept.
 
 A file of the zoo is a float16 safetensors file whose header holds the recipe
 (what network, trained on what, for how long), the training log, and a SHA-256
-checksum of the weights.
+checksum of all three. Some ship with the package, beside their recipes; what
+a user trains is kept in the cache (``GAHB_CACHE``, else ``~/.cache/gahb``)
+under the recipe's hash.
 """
 
 from __future__ import annotations
@@ -13,35 +15,73 @@ import os
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .denoisers.networks import BFCNN, UNet
+from . import recipes
+from .images.folder import cache_dir
+from .recipes import Recipe
 
-_SHIPPED = Path(__file__).parent / "weights"
-_NETWORKS = {"UNet": UNet, "BFCNN": BFCNN}
+SHIPPED = Path(__file__).parent / "weights"
 
 
 def names() -> list[str]:
     """Names of the shipped denoisers."""
-    return sorted(path.stem for path in _SHIPPED.glob("*.safetensors"))
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
 
 
-def load(name: str | os.PathLike) -> nn.Module:
+def recipe(name: str | os.PathLike) -> Recipe:
+    """The recipe of that name that ships with the package, or in that YAML file.
+
+    ValueError for an unknown name lists the known ones.
+    """
+    for path in (SHIPPED / f"{name}.yaml", Path(name)):
+        if path.is_file():
+            return recipes.read(path)
+    known = sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+    raise ValueError(f"name must be a recipe file or one of {', '.join(known)}, got {str(name)!r}")
+
+
+def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: bool = True) -> Path:
+    """Train a recipe once, and return its file: in the cache, or `out`.
+
+    A second call, in this process or another, waits for the first and returns
+    what it made. An interrupted call goes on from its last checkpoint.
+    """
+    place = cache_dir() / "zoo"
+    place.mkdir(parents=True, exist_ok=True)
+    target = Path(out) if out is not None else place / f"{recipe.hash}.safetensors"
+    with FileLock(place / f"{recipe.hash}.lock"):
+        if not target.exists():
+            checkpoint, log = place / f"{recipe.hash}.checkpoint", []
+            network = recipe.train(checkpoint=checkpoint, progress=progress, log=log)
+            content = dict(name=recipe.name, network=recipe.network, images=recipe.images, training=recipe.training,
+                           made_with=dict(torch=torch.__version__, threads=torch.get_num_threads()))
+            export(network, target, recipe=content, log=log)
+            checkpoint.unlink(missing_ok=True)
+    return target
+
+
+def load(name: str | os.PathLike | Recipe) -> nn.Module:
     """A trained denoiser, in eval mode, float32, on the CPU; its `recipe` and `log` are attributes.
 
     Parameters
     ----------
-    name : one of :func:`names`, or the path of a file written by :func:`export`.
+    name : one of :func:`names`; the path of a file written by :func:`export`;
+        or a :class:`gahb.recipes.Recipe`, which is looked for in the cache and
+        trained if it is not there.
 
     Raises
     ------
     ValueError
         for an unknown name, and for a file that is truncated, foreign, or
-        whose weights do not match their checksum.
+        whose contents do not match their checksum.
     """
-    path = _SHIPPED / f"{name}.safetensors"
+    if isinstance(name, Recipe):
+        return load(train(name))
+    path = SHIPPED / f"{name}.safetensors"
     if not path.is_file():
         path = Path(name)
     if not path.is_file():
@@ -54,11 +94,11 @@ def load(name: str | os.PathLike) -> nn.Module:
         raise ValueError(f"{path} is truncated or not a safetensors file: {error}") from error
     try:
         recipe, log = json.loads(metadata["recipe"]), json.loads(metadata["log"])
-        network = _build(recipe["network"])
+        network = recipes.build(recipe["network"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is a safetensors file, but not one of this zoo: {error!r}") from error
-    if metadata.get("sha256") != _checksum(weights):
-        raise ValueError(f"{path} was tampered with or damaged: its weights do not match their checksum")
+    if metadata.get("sha256") != _checksum(weights, metadata["recipe"], metadata["log"]):
+        raise ValueError(f"{path} was tampered with or damaged: its contents do not match their checksum")
     if _shapes(weights) != _shapes(network.state_dict()):
         raise ValueError(f"{path} was tampered with or damaged: its weights do not fit {recipe['network']}")
     network.load_state_dict({key: value.float() for key, value in weights.items()})
@@ -75,13 +115,17 @@ def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: li
     """
     if "network" not in recipe:
         raise ValueError(f"recipe must say network: {{kind: …}}, got {sorted(recipe)}")
-    if _shapes(_build(recipe["network"]).state_dict()) != _shapes(network.state_dict()):
+    if _shapes(recipes.build(recipe["network"]).state_dict()) != _shapes(network.state_dict()):
         raise ValueError(f"recipe says network {recipe['network']}, but the weights given do not fit it")
-    weights = {key: value.detach().cpu().half().contiguous() for key, value in network.state_dict().items()}
+    weights = {
+        key: value.detach().cpu().half().clone(memory_format=torch.contiguous_format)
+        for key, value in network.state_dict().items()
+    }
     for key, value in weights.items():
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"network has weights in {key} that are not finite in float16")
-    metadata = dict(recipe=json.dumps(recipe), log=json.dumps(log), sha256=_checksum(weights))
+    texts = dict(recipe=json.dumps(recipe), log=json.dumps(log))
+    metadata = dict(texts, sha256=_checksum(weights, *texts.values()))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -94,22 +138,13 @@ def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: li
     return path
 
 
-def _build(specification: dict) -> nn.Module:
-    arguments = dict(specification)
-    kind = arguments.pop("kind", None)
-    if kind not in _NETWORKS:
-        raise ValueError(f"recipe's network kind must be one of {', '.join(_NETWORKS)}, got {kind!r}")
-    with torch.random.fork_rng(devices=[]):  # initial weights would move the caller's generator
-        return _NETWORKS[kind](**arguments)
-
-
 def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
     return {key: value.shape for key, value in weights.items()}
 
 
-def _checksum(weights: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _checksum(weights: dict[str, Tensor], *texts: str) -> str:
+    digest = hashlib.sha256("\n".join(texts).encode())
     for key in sorted(weights):
         digest.update(f"{key} {tuple(weights[key].shape)} {weights[key].dtype}".encode())
-        digest.update(weights[key].contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(weights[key].numpy().tobytes())
     return digest.hexdigest()

@@ -19,10 +19,10 @@ PACKAGE = Path(gahb.__file__).parent
 # A room is a module or a subpackage. It imports from the floors below and from the rooms
 # to its left on its own floor.
 FLOORS = (
-    ("_root", "_validate", "kernels"),
+    ("_root", "_validate", "_progress", "kernels"),
     ("images", "denoisers"),
     ("jacobian", "risk", "sampling", "memorization", "harmonics"),
-    ("training", "zoo"),
+    ("training", "recipes", "zoo"),
     ("figures", "widgets", "claims"),
     ("_chapters", "_dependencies", "_page", "notebooks", "doctor", "cli"),
 )

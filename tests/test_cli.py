@@ -50,12 +50,12 @@ def test_rerun_leaves_notebook_page_and_claims(tree, capsys, tmp_path):
     assert nbformat.read(runs / "01_tiny.ipynb", 4).metadata.gahb.parameters["size"] == 3
     assert "size 3" in (runs / "01_tiny.html").read_text()
     said = capsys.readouterr().out
-    assert f"first: holds; measured -0.001, expected ≤ 1 (profile {label})" in said
+    assert f"first: holds; measured −0.001, expected ≤ 1 (profile {label})" in said
     assert not list((tree / "notebooks").glob("*.ipynb"))
 
     assert cli.main(["claims", "runs"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("holds        first: measured -0.001, expected ≤ 1\n")
+    assert said.startswith("holds        first: measured −0.001, expected ≤ 1\n")
     assert said.endswith("claims 1; holds 1\n")
     assert cli.main(["claims", "runs/01_tiny.ipynb", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [claim]

@@ -70,11 +70,11 @@ def main() -> None:
     recipe = dict(
         name="photos",
         network=dict(kind="UNet", **NETWORK),
-        data=dict(
-            photographs="scikit-image, training split of gahb.images.photos",
+        images=dict(
+            kind="photos",
+            size=SIZE,
             more=None if more is None else f"{len(more)} tiles of 80x80 of 400 photographs of BSDS500",
-            share=SHARE if more is not None else 0,
-            patch=SIZE,
+            share_of_more=SHARE if more is not None else 0,
         ),
         training=dict(settings, sigma_range=[0.005, 1.0], weight_power=1.2, polish=0.15, learning_rate=1e-3),
         made_with=dict(command="tools/train_photos.py", torch=torch.__version__, threads=arguments.threads,

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from .._progress import bar
 from .._validate import positive_int
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
@@ -82,7 +82,7 @@ def _cached(root: Path, files: list[Path], size: int, progress: bool) -> np.ndar
 
 def _read_all(root: Path, files: list[Path], size: int, progress: bool) -> np.ndarray:
     images, broken = [], []
-    for path in tqdm(files, desc=f"reading {root.name}", unit="image", disable=not progress):
+    for path in bar(files, desc=f"reading {root.name}", unit="image", progress=progress):
         try:
             images.append(_read(path, size))
         except Exception:  # Pillow's decoders raise nearly anything on damaged files
@@ -129,7 +129,7 @@ def _distinct(images: np.ndarray, progress: bool, threshold: float = 0.95, block
     small = torch.where(norm > 1e-3, small / norm.clamp(min=1e-3), 1 / _SIGNATURE)
     keep = torch.ones(len(x), dtype=torch.bool)
     steps = range(0, len(x), block)
-    for start in tqdm(steps, desc="near-duplicates", unit="block", disable=not progress or len(x) < 4 * block):
+    for start in bar(steps, desc="near-duplicates", unit="block", progress=progress and len(x) >= 4 * block):
         stop = min(start + block, len(x))
         close = (small[start:stop] @ small[:stop].T).abs() > threshold  # (block, stop)
         for row in (close.sum(dim=1) > 1).nonzero().flatten().tolist():
