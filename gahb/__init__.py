@@ -26,6 +26,7 @@ _EXPORTS = {
     "effective_dimension": "gahb.jacobian",
     "score": "gahb.risk",
     "psnr_curve": "gahb.risk",
+    "ratio_of_means": "gahb.risk",
     "sure": "gahb.risk",
     "fit": "gahb.training",
 }

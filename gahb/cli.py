@@ -2,6 +2,7 @@
 
     gahb rerun miyasawa -p sigma 0.2 --out runs/
     gahb claims runs/
+    gahb zoo list
     gahb doctor
 
 Exit codes: 0 done, 1 a chapter failed or something needed is missing, 2 bad input (one line says what).
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from gahb import notebooks
+from gahb import _zoo_commands, notebooks
 from gahb._page import html
 from gahb._root import InputError
 
@@ -148,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("doctor", help="say what this machine has and what that means")
     command.set_defaults(run=doctor)
+    _zoo_commands.add_to(commands)
     return parser
 
 

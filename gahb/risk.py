@@ -22,6 +22,7 @@ def score(denoiser, y: Tensor, sigma) -> Tensor:
     `y` (B, …); `sigma` a positive float or (B,) tensor, also for a blind
     denoiser: it is what the noise is divided by.
     """
+    check_eval(denoiser)
     check_points("y", y)
     variance = sigma_vector(sigma, y).square().reshape(-1, *[1] * (y.ndim - 1))
     return (denoiser(y, sigma) - y) / variance
@@ -85,6 +86,18 @@ def psnr_curve(denoiser, images: Tensor, sigmas: Sequence[float], *, seed: int =
         stderr=10 / math.log(10) * spread / mse,
         per_image=per_image,
     )
+
+
+def ratio_of_means(a: Tensor, b: Tensor) -> tuple[float, float]:
+    r"""$\bar a / \bar b$ of paired samples (n,) and its standard error.
+
+    By the delta method, $\operatorname{sd}(a - R\,b) / (\bar b \sqrt n)$ with $R = \bar a/\bar b$.
+    """
+    if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
+        raise ValueError(f"a and b must be two (n,) samples with n ≥ 2, got {tuple(a.shape)} and {tuple(b.shape)}")
+    a, b = a.double(), b.double()
+    ratio = a.mean() / b.mean()
+    return ratio.item(), ((a - ratio * b).std() / b.mean().abs() / math.sqrt(len(a))).item()
 
 
 def sure(denoiser, y: Tensor, sigma, *, probes: int | None = None, seed: int = 0) -> Tensor:

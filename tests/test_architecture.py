@@ -24,7 +24,7 @@ FLOORS = (
     ("jacobian", "risk", "sampling", "memorization", "harmonics"),
     ("training", "recipes", "zoo"),
     ("figures", "widgets", "claims"),
-    ("_chapters", "_dependencies", "_page", "notebooks", "doctor", "cli"),
+    ("_chapters", "_dependencies", "_page", "notebooks", "doctor", "_zoo_commands", "cli"),
 )
 ORDER = {room: place for place, room in enumerate(room for floor in FLOORS for room in floor)}
 

@@ -244,3 +244,15 @@ def test_sure_fails_for_a_hard_threshold_by_the_mass_at_its_jumps(probes):
     q = torch.distributions.Normal(means, sigma)
     delta = 2 * sigma**2 * T / 64 * sum(q.log_prob(torch.tensor(t, dtype=F64)).exp().sum() for t in (T, -T)).item()
     assert abs(mean + delta) < 3 * error
+
+
+def test_ratio_of_means_and_its_error():
+    """Against the spread of the ratio over many independent samples."""
+    generator = torch.Generator().manual_seed(0)
+    common = torch.rand(2000, 50, generator=generator)
+    a, b = 0.5 * common + 0.1 * torch.rand(2000, 50, generator=generator), common + 0.2
+    ratios, errors = zip(*(gahb.ratio_of_means(p, q) for p, q in zip(a, b)))
+    spread = torch.tensor(ratios).std()
+    assert abs(torch.tensor(errors).mean() / spread - 1) < 0.06
+    with pytest.raises(ValueError, match=r"must be two \(n,\) samples with n ≥ 2, got \(1,\) and \(1,\)"):
+        gahb.ratio_of_means(a[0, :1], b[0, :1])

@@ -42,8 +42,8 @@ class BayesShrink:
 class NonLocalMeans:
     """Means over patches that look alike; `skimage.restoration.denoise_nl_means`.
 
-    Buades, Coll & Morel (2005), with the settings that scikit-image's own
-    gallery recommends where σ is known: h = 0.8 σ in fast mode.
+    Buades, Coll & Morel (2005), with the settings of scikit-image's own gallery
+    for its fast mode where σ is known: h = 0.6 σ.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class NonLocalMeans:
         from skimage.restoration import denoise_nl_means
 
         run = partial(denoise_nl_means, patch_size=self.patch, patch_distance=self.distance, fast_mode=True)
-        return run(y, h=0.8 * sigma, sigma=sigma)
+        return run(y, h=0.6 * sigma, sigma=sigma)
 
 
 def _image_by_image(one, y: Tensor, sigma) -> Tensor:

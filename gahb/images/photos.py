@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .._validate import positive_int
+from .._validate import check_images, positive_int
 
 TRAIN = (
     "brick.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png",
@@ -69,11 +69,23 @@ def photos(n: int, size: int, *, split: str = "train", seed: int = 0, start: int
     limit = min(min(p.shape) for p in pictures)
     if size > limit:
         raise ValueError(f"size must be at most {limit} for {split} photographs, got {size}")
-    return torch.stack([_patch(pictures, size, seed, split, start + i) for i in range(n)])
+    return torch.stack([_patch(pictures, size, seed, split == "test", start + i) for i in range(n)])
 
 
-def _patch(pictures: list[Tensor], size: int, seed: int, split: str, index: int) -> Tensor:
-    key = np.array([seed, size + (1 << 32) * (split == "test")], dtype=np.uint64)
+def crops(images: Tensor, n: int, size: int, *, seed: int = 0, start: int = 0) -> Tensor:
+    """Patches cut at random places of `images` (N, 1, H, W), as `photos` cuts them: (n, 1, size, size).
+
+    Patch i depends only on (images, size, seed, start + i).
+    """
+    check_images("images", images)
+    positive_int("n", n), positive_int("start", start, at_least=0), positive_int("seed", seed, at_least=0)
+    if positive_int("size", size) > min(images.shape[2:]):
+        raise ValueError(f"size must be at most {min(images.shape[2:])}, the side of the images, got {size}")
+    return torch.stack([_patch(list(images[:, 0]), size, seed, 2, start + i) for i in range(n)])
+
+
+def _patch(pictures: list[Tensor], size: int, seed: int, stream: int, index: int) -> Tensor:
+    key = np.array([seed, size + (1 << 32) * stream], dtype=np.uint64)
     random = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index]))
     areas = np.array([p.numel() for p in pictures], dtype=float)
     which, row, column, turn = random.random(4)

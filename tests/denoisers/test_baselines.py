@@ -34,7 +34,7 @@ def test_bayes_shrink_is_the_average_over_all_shifts():
 
 def test_non_local_means_is_told_sigma():
     y = noisy(1)
-    expected = denoise_nl_means(y[0, 0].numpy(), patch_size=5, patch_distance=6, h=0.8 * 0.1, sigma=0.1, fast_mode=True)
+    expected = denoise_nl_means(y[0, 0].numpy(), patch_size=5, patch_distance=6, h=0.6 * 0.1, sigma=0.1, fast_mode=True)
     np.testing.assert_allclose(gahb.NonLocalMeans()(y, 0.1)[0, 0], expected, atol=1e-12)
 
 

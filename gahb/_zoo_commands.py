@@ -1,0 +1,131 @@
+"""`gahb zoo`: list, show, train, verify and export trained denoisers.
+
+    gahb zoo list
+    gahb zoo show calpha-2
+    gahb zoo train calpha-2 my-recipe.yaml --executor local:2
+    gahb zoo verify calpha-2
+    gahb zoo export calpha-2 weights.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager
+from multiprocessing import get_context
+from pathlib import Path
+
+import yaml
+
+from gahb import zoo
+from gahb._root import InputError
+from gahb.recipes import LEVELS
+
+
+def add_to(commands) -> None:
+    """The subcommand `zoo` and its own subcommands."""
+    parser = commands.add_parser("zoo", help="list, show, train, verify or export trained denoisers")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for name, run, text in (
+        ("list", _list, "what ships, and the recipes that can be trained"),
+        ("show", _show, "recipe, log and PSNR of one"),
+        ("train", _train, "train recipes, each once; an interrupted one goes on"),
+        ("verify", _verify, "train a recipe again and compare with what ships"),
+        ("export", _export, "copy the trained weights of a recipe to a file"),
+    ):
+        verb = verbs.add_parser(name, help=text)
+        verb.set_defaults(run=_checked(run))
+        if name == "train":
+            verb.add_argument("recipes", nargs="+", metavar="RECIPE", help="a name or a YAML file")
+            verb.add_argument("--executor", metavar="WHERE", help="local:WORKERS, or dask://HOST:PORT")
+        elif name != "list":
+            verb.add_argument("recipe", metavar="RECIPE", help="a name or a YAML file")
+        if name == "export":
+            verb.add_argument("out", type=Path, metavar="FILE")
+
+
+def _checked(run):
+    def checked(arguments: argparse.Namespace) -> int:
+        try:
+            return run(arguments)
+        except ValueError as error:  # the zoo's word for bad input
+            raise InputError(str(error)) from error
+
+    return checked
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    recipes = {path.stem for path in zoo.SHIPPED.glob("*.yaml")}
+    for name in sorted(recipes | set(zoo.names())):
+        if name not in zoo.names():
+            print(f"{name:<20} not trained (gahb zoo train {name})")
+            continue
+        network = zoo.load(name)
+        size = sum(p.numel() for p in network.parameters())
+        print(f"{name:<20} {size / 1e6:.2f} M parameters, {network.log[-1]['images']:,} images seen")
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    if arguments.recipe not in zoo.names() and not str(arguments.recipe).endswith(".safetensors"):
+        recipe = zoo.recipe(arguments.recipe)
+        print(yaml.safe_dump({"network": recipe.network, "images": recipe.images, "training": recipe.training},
+                             sort_keys=False, default_flow_style=None), end="")
+        return 0
+    network = zoo.load(arguments.recipe)
+    print(yaml.safe_dump(network.recipe, sort_keys=False, default_flow_style=None), end="")
+    last = network.log[-1]
+    print(f"trained for {last['images']:,} images, {last['seconds']:.0f} s")
+    for sigma, psnr in zip(LEVELS, last.get("psnr", ())):
+        print(f"  σ = {sigma:<5} PSNR {psnr:.2f} dB")
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    recipes = [zoo.recipe(name) for name in arguments.recipes]  # all read before any is trained
+    if arguments.executor is None:
+        for recipe in recipes:
+            print(f"{recipe.name}: {zoo.train(recipe)}")
+        return 0
+    with _executor(arguments.executor) as executor:
+        runs = {executor.submit(zoo.train, recipe, progress=False): recipe for recipe in recipes}
+        failed = 0
+        for run in as_completed(runs) if not arguments.executor.startswith("dask") else runs:
+            try:
+                print(f"{runs[run].name}: {run.result()}", flush=True)
+            except Exception as error:  # the others go on
+                failed += 1
+                print(f"{runs[run].name}: failed, {error}", flush=True)
+    return 1 if failed else 0
+
+
+def _executor(where: str) -> AbstractContextManager[Executor]:
+    kind, _, rest = where.partition(":")
+    if kind == "local" and rest.isdigit() and int(rest) > 0:
+        return ProcessPoolExecutor(int(rest), mp_context=get_context("spawn"))
+    if kind == "dask" and rest.startswith("//"):
+        try:
+            from distributed import Client
+        except ImportError:
+            raise InputError("--executor dask://… needs the package distributed: pip install 'gahb[sweep]'") from None
+        return Client(f"tcp:{rest}").get_executor(retries=3)
+    raise InputError(f"--executor must be local:WORKERS or dask://HOST:PORT, got {where!r}")
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    recipe, shipped = zoo.recipe(arguments.recipe), zoo.load(arguments.recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        again = zoo.load(zoo.train(recipe, Path(folder, "again.safetensors")))
+    largest = max(float((a - b).abs().max()) for a, b in zip(shipped.state_dict().values(), again.state_dict().values()))
+    first, second = (network.log[-1]["psnr"] for network in (shipped, again))
+    apart = max(abs(a - b) for a, b in zip(first, second))
+    print(f"{recipe.name}: weights differ by at most {largest:.3g}, PSNR by at most {apart:.3f} dB")
+    return 0 if apart <= 0.1 else 1
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    name = arguments.recipe
+    network = zoo.load(name) if name in zoo.names() else zoo.load(zoo.recipe(name))
+    print(zoo.export(network, arguments.out, recipe=network.recipe, log=network.log))
+    return 0
