@@ -5,6 +5,8 @@
     gahb zoo train calpha-2 my-recipe.yaml --executor local:2
     gahb zoo verify calpha-2
     gahb zoo export calpha-2 weights.safetensors
+
+torch is imported when a command runs, not to say what is wrong with its arguments.
 """
 
 from __future__ import annotations
@@ -18,9 +20,7 @@ from pathlib import Path
 
 import yaml
 
-from gahb import zoo
 from gahb._root import InputError
-from gahb.recipes import LEVELS
 
 
 def add_to(commands) -> None:
@@ -56,6 +56,8 @@ def _checked(run):
 
 
 def _list(arguments: argparse.Namespace) -> int:
+    from gahb import zoo
+
     recipes = {path.stem for path in zoo.SHIPPED.glob("*.yaml")}
     for name in sorted(recipes | set(zoo.names())):
         if name not in zoo.names():
@@ -68,6 +70,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    from gahb import recipes, zoo
+
     if arguments.recipe not in zoo.names() and not str(arguments.recipe).endswith(".safetensors"):
         recipe = zoo.recipe(arguments.recipe)
         print(yaml.safe_dump({"network": recipe.network, "images": recipe.images, "training": recipe.training},
@@ -77,12 +81,14 @@ def _show(arguments: argparse.Namespace) -> int:
     print(yaml.safe_dump(network.recipe, sort_keys=False, default_flow_style=None), end="")
     last = network.log[-1]
     print(f"trained for {last['images']:,} images, {last['seconds']:.0f} s")
-    for sigma, psnr in zip(LEVELS, last.get("psnr", ())):
+    for sigma, psnr in zip(recipes.LEVELS, last.get("psnr", ())):
         print(f"  σ = {sigma:<5} PSNR {psnr:.2f} dB")
     return 0
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from gahb import zoo
+
     recipes = [zoo.recipe(name) for name in arguments.recipes]  # all read before any is trained
     if arguments.executor is None:
         for recipe in recipes:
@@ -114,10 +120,13 @@ def _executor(where: str) -> AbstractContextManager[Executor]:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from gahb import zoo
+
     recipe, shipped = zoo.recipe(arguments.recipe), zoo.load(arguments.recipe)
     with tempfile.TemporaryDirectory() as folder:
         again = zoo.load(zoo.train(recipe, Path(folder, "again.safetensors")))
-    largest = max(float((a - b).abs().max()) for a, b in zip(shipped.state_dict().values(), again.state_dict().values()))
+    pairs = zip(shipped.state_dict().values(), again.state_dict().values())
+    largest = max(float((a - b).abs().max()) for a, b in pairs)
     first, second = (network.log[-1]["psnr"] for network in (shipped, again))
     apart = max(abs(a - b) for a, b in zip(first, second))
     print(f"{recipe.name}: weights differ by at most {largest:.3g}, PSNR by at most {apart:.3f} dB")
@@ -125,6 +134,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    from gahb import zoo
+
     name = arguments.recipe
     network = zoo.load(name) if name in zoo.names() else zoo.load(zoo.recipe(name))
     print(zoo.export(network, arguments.out, recipe=network.recipe, log=network.log))

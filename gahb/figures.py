@@ -63,7 +63,7 @@ def image_grid(
     captions: Sequence[Sequence[str]] = (),
     width: float = 7.2,
 ) -> Figure:
-    """Images in rows, gray in [0, 1]; columns listed in `signed` share a diverging scale about zero.
+    """Images in rows, grey in [0, 1]; columns listed in `signed` share a diverging scale about zero.
 
     `captions[i][j]` is written below image j of row i.
     """

@@ -200,7 +200,7 @@ def _kernel_manager(root: Path) -> tuple[type, dict[str, int]]:
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
 
-    quiet = "--IPKernelApp.log_level=40"  # a line about sockets for every run otherwise
+    quiet = "--IPKernelApp.log_level=50"  # else a line about sockets or an interrupt at every end of a good run
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", quiet]
     spec = KernelSpec(argv=command, display_name="Python 3", language="python", env={"GAHB_ROOT": str(root)})
     peak: dict[str, int] = {}

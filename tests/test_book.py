@@ -133,6 +133,14 @@ def test_figures_are_numbered_captioned_and_described(site):
             assert not re.search(r'\balt="[^"]*\.(png|svg)"', figure), figure[:300]
 
 
+def test_the_typed_size_of_the_photo_denoiser_is_true(root):
+    page = (root / "book" / "reproducing.md").read_text()
+    found = re.findall(r"width (\d+), depth (\d+), ([\d.]+) million parameters", page)
+    network = gahb.zoo.load("photos")
+    size, shape = sum(p.numel() for p in network.parameters()), network.recipe["network"]
+    assert (str(shape["width"]), str(shape["depth"]), f"{size / 1e6:.2g}") in found
+
+
 def test_api_page_has_every_public_name(root):
     page = (root / "book" / "api.md").read_text()
     images = [name for name in gahb.images.__all__ if callable(getattr(gahb.images, name))]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import nbformat
 import pytest
 from test_notebooks import write
 
 from gahb import cli, doctor
-from gahb._page import plain
+from gahb._page import _sources, html, plain
 
 CODE = """
 from gahb import claims
@@ -62,7 +66,9 @@ def test_rerun_leaves_notebook_page_and_claims(tree, capsys, tmp_path):
 
 
 MYST = """(label)=
-## Title
+## Title, *here*
+
+By {eq}`eq-two` and {prf:ref}`thm`, on the way to {ref}`the end <end>` of [](#label), [](#gone) and {ref}`label`:
 
 ```{prf:theorem} Miyasawa; equation (3)
 :label: thm
@@ -71,32 +77,166 @@ $$
 x = y
 $$ (eq-one)
 
-It is {glue:text}`gain:.1f` dB, {glue:text}`missing:.1f`; see {prf:ref}`thm`, {ref}`the end <end>`.
+It is {glue:text}`gain:.1f` dB, {glue:text}`missing:.1f`.
+```
+
+```{prf:lemma}
+:label: lem
+$$y = x$$ (eq-two)
+```
+
+```{prf:proof}
+Clear.
+```
+
+```{dropdown} Answers
+None; see {prf:ref}`lem`.
 ```
 
 ```bash
+(label)=
 gahb rerun 1
 ```
 """
-PLAIN = """## Title
+PLAIN = """<a id="label"></a>
 
-**Theorem.** Miyasawa; equation (3)
+## Title, *here*
+
+By (2) and Theorem 1, on the way to the end of [Title, *here*](#label), [gone](#gone) and Title, *here*:
+
+**Theorem 1 (Miyasawa; equation (3)).**
 
 
 $$
 x = y
-$$
+\\tag{1} $$
 
-It is 1.2 dB, (missing); see thm, the end.
+It is 1.2 dB, (missing).
+
+
+**Lemma 1.**
+
+$$y = x\\tag{2} $$
+
+
+**Proof.**
+
+Clear.
+
+
+**Answers.**
+
+None; see Lemma 1.
 
 
 ```bash
+(label)=
 gahb rerun 1
 ```"""
 
 
+def page_of(*cells, sources=None) -> list[str]:
+    """Sources of the plain notebook's Markdown cells; a string is Markdown, anything else is a cell."""
+    cells = [nbformat.v4.new_markdown_cell(cell) if isinstance(cell, str) else cell for cell in cells]
+    notebook = plain(nbformat.v4.new_notebook(cells=cells), sources or {})
+    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def figure(name: str, caption: str, alt: str):
+    about = {"figure": {"name": name, "caption": caption}, "image": {"alt": alt}}
+    output = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo=", "text/plain": "a figure"})
+    return nbformat.v4.new_code_cell("draw()", metadata={"mystnb": about}, outputs=[output])
+
+
+def glued(name: str, text: str):
+    output = nbformat.v4.new_output(
+        "display_data", {"application/papermill.record/text/plain": text}, metadata={"scrapbook": {"name": name}}
+    )
+    return nbformat.v4.new_code_cell("glue()", outputs=[output])
+
+
 def test_what_only_sphinx_knows_is_put_plainly():
-    assert plain(MYST, {"gain": 1.234}) == PLAIN
+    (text,) = page_of(MYST, glued("gain", "1.234"))
+    assert text == PLAIN
+
+
+def test_numbers_run_through_the_whole_notebook():
+    theorem = "```{prf:theorem}\n:label: thm-%s\n$$x$$ (eq-%s)\n```"
+    texts = page_of("{eq}`eq-b`, {prf:ref}`thm-b`", theorem % ("a", "a"), theorem % ("b", "b"))
+    assert texts[0] == "(2), Theorem 2"
+    assert ["**Theorem 2.**" in text and r"\tag{2}" in text for text in texts] == [False, False, True]
+
+
+def test_figures_are_numbered_captioned_and_described(tree, tmp_path):
+    first = figure("fig-a", "See {eq}`eq` and {numref}`fig-b`, $x^2$.", "A curve that \"falls\"")
+    second = figure("fig-b", "The second.", "Dots")
+    text, *captions = page_of("$$x$$ (eq)\n\n{numref}`fig-b`; {numref}`Fig. %s <fig-a>`", first, second)
+    assert text.endswith("Figure 2; Fig. 1")
+    assert captions == ["**Figure 1.** See (1) and Figure 2, $x^2$.", "**Figure 2.** The second."]
+
+    path = tmp_path / "a.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[figure("fig-a", "One.", "A curve that \"falls\"")]), path)
+    shown = html(path)
+    (picture,) = re.findall(r"<img[^>]*>", shown)
+    assert 'alt="A curve that &quot;falls&quot;"' in picture or "alt='A curve that \"falls\"'" in picture
+    assert "data:image/png;base64,iVBORw0KGgo=" in picture
+    assert shown.index("<img") < shown.index("<strong>Figure 1.</strong> One.")
+
+
+BIBLIOGRAPHY = r"""
+@article{one, author = {Miyasawa, Koichi}, title = {On a line: left out},
+@book{two,
+  title = {An {a}uthor = {X}},
+  author = "Peyr{\'e}, Gabriel and {\v{S}}im, J",
+  year = 2008
+}
+@article{three,
+  author = {Gar{\c{c}}on, A. and
+            B, C. and D, E.},
+  year = {2014},
+}
+@misc{team,
+  author = {{the book team}},
+  year = {2020}
+}
+"""
+
+
+def test_citations_say_authors_and_year(tree, tmp_path):
+    (tree / "book").mkdir()
+    (tree / "book" / "references.bib").write_text(BIBLIOGRAPHY)
+    path = tmp_path / "a.ipynb"
+    prose = "T {cite:t}`three`; P {cite:p}`two,team`; U {cite:t}`one`, {cite:p}`gone`."
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(prose)]), path)
+    shown = html(path)
+    assert "T Garçon et al. (2014); P (Peyré and Šim 2008; the book team 2020); U one, (gone)." in shown
+
+
+def test_every_entry_of_the_bibliography_is_read(root):
+    text = (root / "book" / "references.bib").read_text()
+    found = _sources(root / "book" / "references.bib")
+    assert list(found) == re.findall(r"^@\w+\{([^,]+),", text, re.MULTILINE)
+    assert not [who for who, _ in found.values() if re.search(r"[\\{}\"]", who)]
+    assert found["peyre2008orthogonal"] == ("Peyré and Mallat", "2008")
+
+
+def test_the_page_needs_no_network_where_the_vendored_files_are(tree, tmp_path):
+    path = tmp_path / "a.ipynb"
+    state = {"application/vnd.jupyter.widget-state+json": {"version_major": 2, "version_minor": 0, "state": {}}}
+    nbformat.write(nbformat.v4.new_notebook(metadata={"widgets": state}), path)
+
+    def loads() -> list[str]:
+        return re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"([^\"]*)", html(path))
+
+    assert {urlsplit(address).scheme for address in loads()} == {"https"}
+    vendor = tree / "book" / "_static" / "vendor"
+    for name in ("mathjax/tex-mml-chtml.js", "widgets/require.js", "widgets/setup.js", "widgets/embed-amd.js"):
+        (vendor / name).parent.mkdir(parents=True, exist_ok=True)
+        (vendor / name).write_text("")
+    files = [Path(url2pathname(urlsplit(address).path)) for address in loads() if address.startswith("file:")]
+    assert len(files) == len(loads()) == 4
+    assert all(file.is_file() for file in files)
+    assert "https://" not in re.sub(r"<style.*?</style>", "", html(path), flags=re.DOTALL)
 
 
 def test_glued_numbers_stand_in_the_page(tree, tmp_path):

@@ -483,6 +483,14 @@ def test_claims_of_an_executed_notebook(tree, monkeypatch):
         notebooks.claims_of(tree / "nothing.ipynb")
 
 
+def test_a_kernel_that_ends_well_says_nothing(tree, capfd):
+    code = "from ipykernel.kernelapp import IPKernelApp\nIPKernelApp.instance().log.error('caught')"
+    chapter = write(tree, "01_tiny", code)
+    notebooks.execute(chapter, tree / "out.ipynb", notebooks.parameters(chapter), progress=False)
+    said = capfd.readouterr().err + "".join(texts(tree / "out.ipynb"))
+    assert "caught" not in said
+
+
 # ------------------------------------------------------------------- in Sphinx
 
 SPHINX = """

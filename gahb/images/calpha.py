@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 
 from .._validate import positive_int, positive_number
-from ..kernels.counter import normal, uniform
+from ..kernels.counter import in_blocks, normal, uniform
 
 CUT = 48  # highest frequency of a background, cycles an image; pixels of 96×96 resolve it
 CONTOUR_CUT = 2048  # of a contour
 COLUMNS = 320  # least number of columns on which a contour is evaluated
 FIELD_SD, CONTOUR_SD = 0.08, 0.12  # standard deviations with contrast="fixed"; of the contour's height
-REACH = 4.0  # standard deviations of a field that its range of gray spans to each side
+REACH = 4.0  # standard deviations of a field that its range of grey spans to each side
 
 
 def c_alpha(
@@ -61,20 +61,25 @@ def c_alpha(
     rotate : whether the contour is turned by a random angle, so that it is not
         a graph over the horizontal axis.
     """
-    positive_int("n", n), positive_int("size", size), positive_int("start", start, at_least=0)
+    positive_int("n", n), positive_int("size", size)
+    positive_int("seed", seed, at_least=0), positive_int("start", start, at_least=0)
     alpha = _check(alpha, convention)
     if contrast not in ("random", "fixed"):
         raise ValueError(f"contrast must be 'random' or 'fixed', got {contrast!r}")
-    where = (seed, start, n)
-    fields = _fields(*where, size, alpha, convention, device)  # (n, 2, size, size), unit variance
-    if not contour and contrast == "fixed":
-        return 0.5 + FIELD_SD * fields[:, :1]
-    centre, gain = _gray(*where, contrast, device)  # (n, 2, 1, 1)
-    regions = centre + gain * fields
-    if not contour:
-        return regions[:, :1].clamp(0, 1)
-    share = _coverage(*where, size, alpha, convention, rotate, device)[:, None]
-    return (share * regions[:, :1] + (1 - share) * regions[:, 1:]).clamp(0, 1)
+
+    def make(start: int, n: int) -> Tensor:
+        where = (seed, start, n)
+        fields = _fields(*where, size, alpha, convention, device)  # (n, 2, size, size), unit variance
+        if not contour and contrast == "fixed":
+            return 0.5 + FIELD_SD * fields[:, :1]
+        centre, gain = _gray(*where, contrast, device)  # (n, 2, 1, 1)
+        regions = centre + gain * fields
+        if not contour:
+            return regions[:, :1].clamp(0, 1)
+        share = _coverage(*where, size, alpha, convention, rotate, device)[:, None]
+        return (share * regions[:, :1] + (1 - share) * regions[:, 1:]).clamp(0, 1)
+
+    return in_blocks(make, start, n, device)
 
 
 def c_alpha_spectrum(size: int, alpha: float, *, convention: str = "holder") -> Tensor:
@@ -88,27 +93,24 @@ def c_alpha_spectrum(size: int, alpha: float, *, convention: str = "holder") -> 
     """
     positive_int("size", size)
     alpha = _check(alpha, convention)
-    index, amplitude, length = _grid(size, alpha, convention)
-    power = torch.zeros(length * length, dtype=torch.float64)
-    power[index] = amplitude.abs().square()
-    folded = power.reshape(length // size, size, length // size, size).sum(dim=(0, 2))
-    return (FIELD_SD * size) ** 2 * folded
+    amplitude, aliases = _frequencies(size, alpha, convention)
+    return (FIELD_SD * size) ** 2 * amplitude.abs().square()[aliases].sum(dim=0).reshape(size, size)
 
 
 def contour_heights(n: int, points: int, alpha: float, *, convention: str = "holder", seed: int = 0,
-                    start: int = 0, device=None) -> Tensor:
+                    start: int = 0, device=None, dtype=torch.float32) -> Tensor:
     """Heights of the contours of `c_alpha` at `points` equidistant places, not yet clamped: (n, points)."""
-    positive_int("points", points)
+    positive_int("n", n), positive_int("points", points)
     alpha = _check(alpha, convention)
     k = torch.arange(1, CONTOUR_CUT + 1, dtype=torch.float64, device=device)
     amplitude = k ** -(alpha + 0.5 if convention == "holder" else alpha)
     amplitude = amplitude / amplitude.square().sum().sqrt()
     draw = normal(seed, "c_alpha contour", start, n, 2 * CONTOUR_CUT, device)
-    waves = torch.complex(*draw.reshape(n, CONTOUR_CUT, 2).unbind(2)) * amplitude.float()
-    # sum of Re(a_k e^{2πi k (j + ½)/points}): fold the frequencies modulo points
-    phase = torch.exp(1j * math.pi * k / points).to(waves.dtype)
-    folded = torch.zeros(n, points, dtype=waves.dtype, device=device)
-    folded.index_add_(1, k.long() % points, waves * phase)
+    draw = torch.view_as_complex(draw.to(dtype).reshape(n, CONTOUR_CUT, 2))
+    # sum of Re(a_k e^{2πi k (j + ½)/points}): fold the frequencies 0, 1, … modulo points
+    waves = draw * (amplitude * torch.exp(1j * math.pi * k / points)).to(draw.dtype)
+    waves = torch.nn.functional.pad(waves, (1, -(CONTOUR_CUT + 1) % points)).reshape(n, -1, points)
+    folded = sum(waves.unbind(1))  # in a fixed order, on any device
     return 0.5 + CONTOUR_SD * torch.fft.ifft(folded, norm="forward").real
 
 
@@ -120,23 +122,22 @@ def _check(alpha: float, convention: str) -> float:
 
 def _fields(seed, start, n, size, alpha, convention, device) -> Tensor:
     """Two independent fields of unit variance: real and imaginary part of one complex field."""
-    index, amplitude, length = _grid(size, alpha, convention)
-    draw = normal(seed, "c_alpha background", start, n, 2 * len(index), device)
-    waves = torch.complex(*draw.reshape(n, -1, 2).unbind(2)) * amplitude.to(device, torch.complex64)
-    spectrum = torch.zeros(n, length * length, dtype=waves.dtype, device=device)
-    spectrum[:, index.to(device)] = waves
-    folds = length // size
-    folded = spectrum.reshape(n, folds, size, folds, size).sum(dim=(1, 3))
-    return torch.view_as_real(torch.fft.ifft2(folded, norm="forward")).movedim(3, 1)
+    amplitude, aliases = _frequencies(size, alpha, convention)
+    draw = normal(seed, "c_alpha background", start, n, 2 * len(amplitude), device)
+    waves = torch.view_as_complex(draw.reshape(n, -1, 2)) * amplitude.to(device, torch.complex64)
+    folded = sum(waves.index_select(1, alias) for alias in aliases.to(device))  # in a fixed order, on any device
+    field = torch.fft.ifft2(folded.reshape(n, size, size), norm="forward")
+    return torch.view_as_real(field).movedim(3, 1)
 
 
 @lru_cache(maxsize=32)
-def _grid(size: int, alpha: float, convention: str) -> tuple[Tensor, Tensor, int]:
-    """Where the frequencies 0 < |k| ≤ CUT lie in a flat (length, length) grid, and their amplitudes.
+def _frequencies(size: int, alpha: float, convention: str) -> tuple[Tensor, Tensor]:
+    """Amplitudes of the frequencies 0 < |k| ≤ CUT and a last one of 0, and which of them alias.
 
-    `length` is a multiple of `size`; amplitudes hold the mean over a pixel
-    (sinc) and the shift by half a pixel (phase), and their squares without
-    these sum to one.
+    Amplitudes hold the mean over a pixel (sinc) and the shift by half a pixel
+    (phase), and their squares without these sum to one. Row j of `aliases`
+    (m, size²) is the place of the j-th frequency that looks like each of the
+    size² frequencies of the pixels; that of the last amplitude where none is left.
     """
     axis = torch.arange(-CUT, CUT + 1, dtype=torch.float64)
     first, second = torch.meshgrid(axis, axis, indexing="ij")
@@ -147,9 +148,13 @@ def _grid(size: int, alpha: float, convention: str) -> tuple[Tensor, Tensor, int
     amplitude = amplitude / amplitude.square().sum().sqrt()
     mean = torch.sinc(first / size) * torch.sinc(second / size)
     phase = torch.exp(1j * math.pi * (first + second) / size)
-    length = size * -(-(2 * CUT + 1) // size)
-    index = (first.long() % length) * length + second.long() % length
-    return index, amplitude * mean * phase, length
+    place = (first.long() % size) * size + second.long() % size
+    order = place.argsort(stable=True)
+    counts = place.bincount(minlength=size * size)
+    rank = torch.arange(len(place)) - (counts.cumsum(0) - counts)[place[order]]
+    aliases = torch.full((int(counts.max()), size * size), len(place))
+    aliases[rank, place[order]] = order
+    return torch.nn.functional.pad(amplitude * mean * phase, (0, 1)), aliases
 
 
 def _gray(seed, start, n, contrast, device) -> tuple[Tensor, Tensor]:
@@ -180,7 +185,7 @@ def _coverage(seed, start, n, size, alpha, convention, rotate, device) -> Tensor
     down, right = torch.meshgrid(at, at, indexing="ij")
     along = torch.cos(angle) * right + torch.sin(angle) * down + 0.5
     across = torch.cos(angle) * down - torch.sin(angle) * right + 0.5
-    place = (along * columns).long() % columns  # (n, columns, columns)
+    place = (along * columns).floor().long() % columns  # (n, columns, columns)
     height = torch.gather(c, 1, place.flatten(1)).reshape(place.shape)
     share = ((height - across) * columns + 0.5).clamp(0, 1)
     return share.reshape(n, size, columns // size, size, columns // size).mean(dim=(2, 4))

@@ -5,20 +5,25 @@ from __future__ import annotations
 from torch import Tensor
 
 from .._validate import positive_int
-from ..kernels.counter import uniform
+from ..kernels.counter import in_blocks, uniform
 from ..kernels.disk import CENTRE, RADIUS, coverage
 
 
 def disks(n: int, size: int, *, seed: int = 0, start: int = 0, device=None) -> Tensor:
-    """A disk of one gray on another: float32 (n, 1, size, size) in [0, 1].
+    """A disk of one grey on another: float32 (n, 1, size, size) in [0, 1].
 
     A pixel is the exact mean of the image function over its square. Image i
     depends only on (seed, start + i), and is the same function at every size.
     """
-    positive_int("n", n), positive_int("size", size), positive_int("start", start, at_least=0)
-    centre, radius, foreground, background = disk_parameters(n, seed=seed, start=start, device=device)
-    share = coverage(centre, radius, size).float()
-    return (background[:, None, None] + (foreground - background)[:, None, None] * share)[:, None]
+    positive_int("n", n), positive_int("size", size)
+    positive_int("seed", seed, at_least=0), positive_int("start", start, at_least=0)
+
+    def make(start: int, n: int) -> Tensor:
+        centre, radius, foreground, background = disk_parameters(n, seed=seed, start=start, device=device)
+        share = coverage(centre, radius, size).float()
+        return (background[:, None, None] + (foreground - background)[:, None, None] * share)[:, None]
+
+    return in_blocks(make, start, n, device)
 
 
 def disk_parameters(n: int, *, seed: int = 0, start: int = 0, device=None) -> tuple[Tensor, Tensor, Tensor, Tensor]:

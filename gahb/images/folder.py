@@ -22,7 +22,7 @@ _SIGNATURE = 20  # duplicates are looked for at 20×20 pixels
 def folder(path: str | os.PathLike, size: int, *, limit: int | None = None, progress: bool = True) -> Tensor:
     """Images below a folder: float32 (n, 1, size, size) in [0, 1], in order of their paths.
 
-    Each image is cropped to its central square, turned gray and resized with
+    Each image is cropped to its central square, turned grey and resized with
     anti-aliasing; smaller images are enlarged, with a warning that counts them
     (enlarged images are smooth, and easier to denoise). Of images that
     correlate by more than 0.95 (or less than −0.95) at 20×20 pixels only the

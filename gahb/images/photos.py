@@ -1,6 +1,6 @@
 """Patches of the photographs that ship inside scikit-image's wheel.
 
-The photographs are turned gray and reduced by two (which averages sensor
+The photographs are turned grey and reduced by two (which averages sensor
 noise and compression away). Six everyday scenes are held out for testing;
 they were named before any network was trained.
 """

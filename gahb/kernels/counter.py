@@ -9,6 +9,8 @@ a hash of (seed, stream, i). Normals are by Box & Muller in float32.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from operator import index
 
 import torch
 from torch import Tensor
@@ -17,8 +19,15 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
+def in_blocks(make: Callable[[int, int], Tensor], start: int, n: int, device=None) -> Tensor:
+    """``make(start, n)`` in blocks that stay in the processor's cache (on a GPU: in its memory)."""
+    block = 32 if torch.device(device or "cpu").type == "cpu" else 1024
+    parts = [make(first, min(block, start + n - first)) for first in range(start, start + n, block)]
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
 def uniform(seed: int, stream: str, start: int, n: int, count: int, device=None) -> Tensor:
-    """(n, count) float32 numbers in (0, 1), in steps of 2⁻²⁴; row i belongs to image start + i."""
+    """(n, count) float32 numbers in (0, 1), of 24 bits; row i belongs to image start + i."""
     bits = _bits(seed, stream, start, n, (count + 1) // 2, device)
     return torch.stack(_halves(bits), dim=2).flatten(1)[:, :count]
 
@@ -31,19 +40,20 @@ def normal(seed: int, stream: str, start: int, n: int, count: int, device=None) 
 
 
 def _bits(seed: int, stream: str, start: int, n: int, count: int, device) -> Tensor:
-    key = seed
+    key = index(seed)
     for character in stream:
         key = _mix_int((key + ord(character)) * _GOLDEN)
-    index = torch.arange(start + 1, start + n + 1, dtype=torch.int64, device=device)
-    rows = _mix(index * _signed(_GOLDEN) + _signed(_mix_int(key)))
+    images = torch.arange(start + 1, start + n + 1, dtype=torch.int64, device=device)
+    rows = _mix(images * _signed(_GOLDEN) + _signed(_mix_int(key)))
     counter = torch.arange(1, count + 1, dtype=torch.int64, device=device) * _signed(_GOLDEN)
     return _mix(rows[:, None] + counter)
 
 
 def _halves(bits: Tensor) -> tuple[Tensor, Tensor]:
-    """Two numbers in (0, 1) of 24 bits each."""
-    scale, mask = 2.0**-24, (1 << 24) - 1
-    return ((bits >> 40) & mask).float().add_(0.5).mul_(scale), ((bits >> 8) & mask).float().add_(0.5).mul_(scale)
+    """Two numbers of 24 bits each, inside (0, 1): the largest would be rounded to 1."""
+    halves = (((bits >> shift) & ((1 << 24) - 1)).float() for shift in (40, 8))
+    first, second = (half.add_(0.5).mul_(2.0**-24).clamp_(max=1 - 2.0**-24) for half in halves)
+    return first, second
 
 
 def _mix(x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 r"""Exact area of a disk within each pixel, and the law of the five parameters of a disk image.
 
 Coordinates are those of the unit square. The centre is uniform on
-$[0.3, 0.7]^2$, the radius on $[0.1, 0.3]$, foreground and background gray on
+$[0.3, 0.7]^2$, the radius on $[0.1, 0.3]$, foreground and background grey on
 $[0, 1]$, all independent: the disk lies inside the image.
 """
 
@@ -31,20 +31,23 @@ def coverage(centre: Tensor, radius: Tensor, size: int) -> Tensor:
 
 
 def _corner(x: Tensor, y: Tensor) -> Tensor:
-    """Area of {X ≤ x, Y ≤ y} in the unit disk."""
-    x, y = torch.broadcast_tensors(x.clamp(-1, 1), y.clamp(-1, 1))
+    """Area of {X ≤ x, Y ≤ y} in the unit disk.
+
+    With (x, y) inside the disk, the two caps and the rectangle from the centre
+    to (x, y) count every quadrant twice, but for a quarter of the disk.
+    """
+    x, y = x.clamp(-1, 1), y.clamp(-1, 1)
     left, below = _cap(x), _cap(y)
-    reach = (1 - y.square()).sqrt()
-    side = _cap(-reach)
-    inside = 0.5 * left + y * (x + reach) + torch.where(y >= 0, 0.5 * side, -0.5 * side)
+    inside = x * y + 0.5 * (left + below) - math.pi / 4
     outside = torch.where(
         x >= 0,
         torch.where(y >= 0, left + below - math.pi, below),
-        torch.where(y >= 0, left, torch.zeros_like(x)),
+        torch.where(y >= 0, left, 0.0),
     )
     return torch.where(x.square() + y.square() <= 1, inside, outside)
 
 
 def _cap(x: Tensor) -> Tensor:
-    """Area of {X ≤ x} in the unit disk, |x| ≤ 1."""
-    return math.pi / 2 + x * (1 - x.square()).sqrt() + torch.asin(x)
+    """Area of {X ≤ x} in the unit disk, |x| ≤ 1; its derivative at the ends is zero, not NaN."""
+    half = ((1 - x) * (1 + x)).clamp(min=1e-300).sqrt()
+    return math.pi / 2 + x * half + torch.atan2(x, half)
