@@ -17,6 +17,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from functools import partial
+from inspect import Parameter, signature
 from pathlib import Path
 
 import torch
@@ -45,13 +46,27 @@ class Recipe:
     training: dict
 
     def __post_init__(self):
-        for field, allowed in (("network", NETWORKS), ("images", CLASSES)):
-            kind = getattr(self, field).get("kind")
-            if kind not in allowed:
-                raise ValueError(f"recipe {self.name}: {field}.kind must be one of {', '.join(allowed)}, got {kind!r}")
+        self._check("network", NETWORKS, more={"kind"})
+        self._check("images", CLASSES, more={"kind", "n", "subset", "shuffle"},
+                    less={"n", "start", "device", "progress"})
+        self._check("training", None, less={"network", "images", "checkpoint", "progress", "monitor", "log"})
         subset = self.images.get("subset", "first")
         if subset not in ("first", "second"):
             raise ValueError(f"recipe {self.name}: images.subset must be first or second, got {subset!r}")
+
+    def _check(self, field: str, kinds: dict | None, *, more=frozenset(), less=frozenset()) -> None:
+        """The entries of a field are what its function takes: no other, and none that is needed left out."""
+        content, where = getattr(self, field), f"recipe {self.name}: {field}"
+        if not isinstance(content, dict):
+            raise ValueError(f"{where} must be a mapping, got {content!r}")
+        if kinds is not None and content.get("kind") not in kinds:
+            raise ValueError(f"{where}.kind must be one of {', '.join(kinds)}, got {content.get('kind')!r}")
+        taken = {key: p for key, p in signature(kinds[content["kind"]] if kinds else fit).parameters.items()
+                 if key not in less}
+        if unknown := sorted(set(content) - set(taken) - set(more)):
+            raise ValueError(f"{where} takes {', '.join(sorted({*taken, *more}))}, got {', '.join(map(str, unknown))}")
+        if missing := [key for key, p in taken.items() if p.default is Parameter.empty and key not in content]:
+            raise ValueError(f"{where} must say {', '.join(missing)}")
 
     @property
     def hash(self) -> str:
@@ -78,16 +93,20 @@ class Recipe:
         seen = (lambda x: x) if shuffle is None else partial(classes.shuffle_pixels, seed=shuffle)
         if kind == "folder":
             every = classes.folder(os.path.expandvars(arguments.pop("path")), **arguments)
-            first, other, rest = classes.split(every, n) if n else (every[count:], None, every[:count])
+            held = max(1, len(every) // 10)  # without n, for the test
+            first, other, rest = classes.split(every, n) if n else (every[held:], None, every[:held])
+            if test and len(rest) == 0:
+                raise ValueError(f"recipe {self.name}: n = {n} leaves no image of the folder to test with")
             return seen(rest[:count] if test else other if second else first)
         if kind == "photos" and test:
             arguments["split"] = "test"
         make = partial(CLASSES[kind], **arguments)
         if test:
             return seen(make(count, start=_TEST))
+        offset = _SECOND if second else 0
         if n:
-            return seen(make(n, start=_SECOND if second else 0))
-        return lambda n, start: seen(make(n, start=start))
+            return seen(make(n, start=offset))
+        return lambda n, start: seen(make(n, start=offset + start))
 
     def train(self, *, checkpoint=None, progress: bool = True, log: list | None = None) -> nn.Module:
         """Fit the network, with a learning curve (PSNR of test images by noise level) in the log."""
@@ -114,7 +133,10 @@ def build(specification: dict, *, seed: int = 0) -> nn.Module:
 def read(path: str | os.PathLike) -> Recipe:
     """A recipe from a YAML file; the file's stem is its name."""
     path = Path(path)
-    content = yaml.safe_load(path.read_text())
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a YAML file: {error}") from error
     fields = {"network", "images", "training"}
     if not isinstance(content, dict) or set(content) != fields:
         raise ValueError(f"{path} must have the entries {', '.join(sorted(fields))}, got {content!r:.80}")

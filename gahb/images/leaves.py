@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from .._validate import positive_int
-from ..kernels.counter import uniform
+from ..kernels.counter import in_blocks, uniform
 
 SMALLEST, LARGEST = 0.03, 0.6  # radii, in units of the image's side
-LEAVES = 4096  # at most; the square is covered long before
 FINE = 96  # least number of columns on which leaves are drawn
+_LEAVES, _TILES = 256, 8  # leaves that fall at a time; tiles a side
 
 
 def dead_leaves(n: int, size: int, *, seed: int = 0, start: int = 0, device=None) -> Tensor:
@@ -24,32 +24,48 @@ def dead_leaves(n: int, size: int, *, seed: int = 0, start: int = 0, device=None
     Seen on a grid of at least 96 columns, which is averaged over pixels. Image
     i depends only on (seed, start + i).
     """
-    positive_int("n", n), positive_int("size", size), positive_int("start", start, at_least=0)
-    draw = uniform(seed, "leaves", start, n, 4 * LEAVES, device).reshape(n, LEAVES, 4)
+    positive_int("n", n), positive_int("size", size)
+    positive_int("seed", seed, at_least=0), positive_int("start", start, at_least=0)
+    fine = -(-FINE // size)
+
+    def make(start: int, n: int) -> Tensor:
+        seen = _seen(seed, start, n, size * fine, device)
+        return seen.reshape(n, 1, size, fine, size, fine).mean(dim=(3, 5))
+
+    return in_blocks(make, start, n, device)
+
+
+def leaves(seed: int, start: int, n: int, block: int, device=None) -> tuple[Tensor, Tensor, Tensor]:
+    """Centre (n, 256, 2) as (row, column), radius and gray (n, 256) of a block of leaves; the first lies on top."""
+    draw = uniform(seed, f"leaves {block}", start, n, 4 * _LEAVES, device).reshape(n, _LEAVES, 4)
     centre = draw[..., :2] * (1 + 2 * LARGEST) - LARGEST  # leaves that reach in from outside, too
     radius = SMALLEST / (1 - draw[..., 2] * (1 - (SMALLEST / LARGEST) ** 2)).sqrt()
-    side = size * -(-FINE // size)
-    seen = _first_leaf(centre, radius, side)  # (n, side²), LEAVES where none lies
-    gray = torch.cat([draw[..., 3], torch.full((n, 1), 0.5, device=device)], dim=1)
-    image = gray.gather(1, seen)
-    return image.reshape(n, size, side // size, size, side // size).mean(dim=(2, 4))[:, None]
+    return centre, radius, draw[..., 3]
 
 
-def _first_leaf(centre: Tensor, radius: Tensor, side: int) -> Tensor:
-    """The leaf that is on top at each point of a (side, side) grid: only bare points are asked again."""
-    n, device = len(centre), centre.device
-    at = (torch.arange(side, device=device) + 0.5) / side
-    grid = torch.cartesian_prod(at, at)
-    seen = torch.full((n * side * side,), LEAVES, device=device)
-    bare = torch.arange(n * side * side, device=device)
-    start, block = 0, 8
-    while start < LEAVES and len(bare):
-        image, point = bare // (side * side), bare % (side * side)
-        leaves = slice(start, start + block)
-        apart = (grid[point][:, None] - centre[image, leaves]).square().sum(dim=2)  # (bare, block)
-        over = apart <= radius[image, leaves].square()
-        hit = over.any(dim=1)
-        seen[bare[hit]] = start + over[hit].int().argmax(dim=1)
-        bare = bare[~hit]
-        start, block = start + block, min(2 * block, 128)
-    return seen.reshape(n, side * side)
+def _seen(seed: int, start: int, n: int, side: int, device) -> Tensor:
+    """Gray of the leaf on top at each point of a (side, side) grid: (n, side, side).
+
+    Leaves fall until no point is bare; each is drawn on the tiles that it touches.
+    """
+    width = -(-side // _TILES)
+    at = ((torch.arange(_TILES * width, device=device) + 0.5) / side).reshape(_TILES, width)
+    seen = torch.full((n * _TILES**2, width, width), -1.0, device=device)  # -1 where bare
+    bare, block = torch.arange(len(seen), device=device), 0  # tiles with a bare point
+    while len(bare):
+        centre, radius, gray = leaves(seed, start, n, block, device)
+        image, row, column = bare // _TILES**2, at[bare // _TILES % _TILES], at[bare % _TILES]
+        middle, reach = centre[image], radius[image]  # (bare, 256, …)
+        apart = [middle[..., k] - middle[..., k].clamp(x[:, :1], x[:, -1:]) for k, x in enumerate((row, column))]
+        near, leaf = (apart[0].square() + apart[1].square() <= reach.square()).nonzero(as_tuple=True)
+        first = torch.searchsorted(near, near)  # pairs come tile by tile
+        rank = torch.arange(len(near), device=device) - first
+        for pairs in rank.argsort(stable=True).split(rank.bincount().tolist()):  # one leaf a tile
+            tile, one = near[pairs], leaf[pairs]
+            down, right = (x[tile] - middle[tile, one, k, None] for k, x in enumerate((row, column)))
+            over = down.square()[:, :, None] + right.square()[:, None] <= reach[tile, one, None, None].square()
+            old = seen[bare[tile]]
+            seen[bare[tile]] = torch.where(over & (old < 0), gray[image[tile], one, None, None], old)
+        bare, block = bare[(seen[bare] < 0).flatten(1).any(dim=1)], block + 1
+    tiles = seen.reshape(n, _TILES, _TILES, width, width).transpose(2, 3)
+    return tiles.reshape(n, _TILES * width, _TILES * width)[:, :side, :side]

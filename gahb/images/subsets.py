@@ -24,7 +24,7 @@ def shuffle_pixels(images: Tensor, *, seed: int = 0) -> Tensor:
 
 def pixel_permutation(height: int, width: int, *, seed: int = 0) -> Tensor:
     """The permutation of :func:`shuffle_pixels`: pixel j of the result is pixel permutation[j] of the image."""
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + height) * 1_000_003 + width)
+    generator = torch.Generator().manual_seed(((seed * 1_000_003 + height) * 1_000_003 + width) % (1 << 63))
     return torch.randperm(height * width, generator=generator)
 
 

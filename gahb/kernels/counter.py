@@ -3,7 +3,8 @@ r"""Random numbers that depend on (seed, index, position) alone, alike on every 
 A counter-based generator: number j of image i is a hash of (seed, i, j), so
 that image i does not depend on batch size, order, or how many are asked for.
 The hash is SplitMix64 (Steele, Lea & Flood 2014), started for each image from
-a hash of (seed, stream, i). Normals are by Box & Muller in float32.
+a hash of (seed, stream, i); names of streams must differ beyond their first
+letter, to which the seed is added. Normals are by Box & Muller in float32.
 """
 
 from __future__ import annotations
