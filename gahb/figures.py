@@ -47,11 +47,12 @@ def use_style() -> None:
         }
     )
     try:
+        from IPython import get_ipython
         from matplotlib_inline.backend_inline import set_matplotlib_formats
     except ImportError:
         return
-    if "inline" in matplotlib.get_backend():
-        set_matplotlib_formats("png", dpi=200)
+    if getattr(get_ipython(), "kernel", None) is not None:
+        set_matplotlib_formats("png", dpi=200)  # a notebook shows figures, whatever the backend
 
 
 def image_grid(

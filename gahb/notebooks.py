@@ -202,7 +202,9 @@ def _kernel_manager(root: Path) -> tuple[type, dict[str, int]]:
 
     quiet = "--IPKernelApp.log_level=50"  # else a line about sockets or an interrupt at every end of a good run
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", quiet]
-    spec = KernelSpec(argv=command, display_name="Python 3", language="python", env={"GAHB_ROOT": str(root)})
+    # figures go into the notebook, whatever MPLBACKEND the caller has
+    environment = {"GAHB_ROOT": str(root), "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    spec = KernelSpec(argv=command, display_name="Python 3", language="python", env=environment)
     peak: dict[str, int] = {}
 
     class Manager(AsyncKernelManager):

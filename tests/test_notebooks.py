@@ -617,3 +617,13 @@ def test_runs_in_the_smoke_profile(chapter, tmp_path):
 
 def test_every_claim_belongs_to_a_chapter():
     assert {entry.chapter for entry in notebooks.claims.load(BOOK)} <= {c.stem for c in CHAPTERS}
+
+
+def test_figures_are_kept_whatever_the_backend(tree, monkeypatch):
+    """MPLBACKEND=Agg in the caller's environment must not cost a chapter its pictures."""
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    drawing = "import matplotlib.pyplot as plt\nfigure, axis = plt.subplots()\nplt.close(figure)\nfigure"
+    chapter, out = write(tree, "01_tiny", drawing), tree / "out.ipynb"
+    notebooks.execute(chapter, out, notebooks.parameters(chapter), progress=False)
+    outputs = [o for cell in nbformat.read(out, 4).cells if cell.cell_type == "code" for o in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
