@@ -114,7 +114,7 @@ def _executor(where: str) -> AbstractContextManager[Executor]:
         try:
             from distributed import Client
         except ImportError:
-            raise InputError("--executor dask://… needs the package distributed: pip install 'gahb[sweep]'") from None
+            raise InputError("--executor dask://… needs the package distributed: pip install distributed") from None
         return Client(f"tcp:{rest}").get_executor(retries=3)
     raise InputError(f"--executor must be local:WORKERS or dask://HOST:PORT, got {where!r}")
 

@@ -7,7 +7,8 @@
 `images` names a class of `gahb.images` and its arguments. Without `n` every
 step sees fresh images; with `n` the network is trained on that many, and
 `subset` ("first" or "second") says which of two disjoint sets. For a folder,
-`path` may hold environment variables. `shuffle` permutes the pixels.
+`path` may hold environment variables; without `n`, its first tenth is kept
+for the test. `shuffle` permutes the pixels.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import yaml
 from torch import Tensor, nn
 
 from . import images as classes
+from ._validate import positive_int
 from .denoisers.networks import BFCNN, UNet
 from .risk import psnr_curve
 from .training import ImageSource, fit
@@ -53,6 +55,8 @@ class Recipe:
         subset = self.images.get("subset", "first")
         if subset not in ("first", "second"):
             raise ValueError(f"recipe {self.name}: images.subset must be first or second, got {subset!r}")
+        if self.images.get("n") is not None:
+            positive_int(f"recipe {self.name}: images.n", self.images["n"])
 
     def _check(self, field: str, kinds: dict | None, *, more=frozenset(), less=frozenset()) -> None:
         """The entries of a field are what its function takes: no other, and none that is needed left out."""

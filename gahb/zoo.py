@@ -70,8 +70,8 @@ def load(name: str | os.PathLike | Recipe) -> nn.Module:
     Parameters
     ----------
     name : one of :func:`names`; the path of a file written by :func:`export`;
-        or a :class:`gahb.recipes.Recipe`, which is looked for in the cache and
-        trained if it is not there.
+        or a :class:`gahb.recipes.Recipe`, which is looked for in the cache, then
+        in what ships (under its name), and trained if it is in neither.
 
     Raises
     ------
@@ -80,6 +80,9 @@ def load(name: str | os.PathLike | Recipe) -> nn.Module:
         whose contents do not match their checksum.
     """
     if isinstance(name, Recipe):
+        kept, ships = cache_dir() / "zoo" / f"{name.hash}.safetensors", SHIPPED / f"{name.name}.yaml"
+        if not kept.exists() and name.name in names() and ships.is_file() and recipes.read(ships).hash == name.hash:
+            return load(name.name)
         return load(train(name))
     path = SHIPPED / f"{name}.safetensors"
     if not path.is_file():

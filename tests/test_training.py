@@ -131,6 +131,36 @@ def test_a_callable_is_asked_for_consecutive_images():
     assert asked == [(5, 0), (5, 5), (5, 10)]
 
 
+def test_a_monitor_sees_the_network_in_eval_mode_and_changes_nothing():
+    seen, log = [], []
+
+    def monitor(given):
+        seen.append((given.training, {k: v.clone() for k, v in given.state_dict().items()}))
+        torch.rand(3)  # a careless one, which draws from the global generator
+        return {"gain": len(seen)}
+
+    given = network()
+    trained = gahb.fit(given, stream, monitor=monitor, log=log, **SETTINGS)
+    assert same(trained, gahb.fit(network(), stream, **SETTINGS))
+    assert [entry["step"] for entry in log] == [3, 6, 9, 12, 15, 18, 20]
+    assert [entry["gain"] for entry in log] == [1, 2, 3, 4, 5, 6, 7]
+    assert not any(training for training, _ in seen)
+    assert all(torch.equal(v, seen[-1][1][k]) for k, v in trained.state_dict().items())
+
+
+def test_what_a_monitor_says_is_kept_in_the_checkpoint(tmp_path):
+    file, log, calls = tmp_path / "a.checkpoint", [], []
+
+    def monitor(given):
+        calls.append(1)
+        return {"call": len(calls)}
+
+    with pytest.raises(KilledError):
+        gahb.fit(network(), interrupted_at(10), checkpoint=file, monitor=monitor, **SETTINGS)
+    gahb.fit(network(), stream, checkpoint=file, monitor=monitor, log=log, **SETTINGS)
+    assert [entry["call"] for entry in log] == [1, 2, 3, 4, 5, 6, 7]
+
+
 def test_images_are_cast_to_the_dtype_of_the_network():
     a = gahb.fit(network(), IMAGES.double(), **SETTINGS)
     assert same(a, gahb.fit(network(), IMAGES, **SETTINGS))

@@ -21,12 +21,12 @@ _LEAVES, _TILES = 256, 8  # leaves that fall at a time; tiles a side
 def dead_leaves(n: int, size: int, *, seed: int = 0, start: int = 0, device=None) -> Tensor:
     """Dead-leaves images: float32 (n, 1, size, size) in [0, 1].
 
-    Seen on a grid of at least 96 columns, which is averaged over pixels. Image
-    i depends only on (seed, start + i).
+    Seen on a grid of at least 96 columns, and two a pixel, which is averaged
+    over pixels. Image i depends only on (seed, start + i).
     """
     positive_int("n", n), positive_int("size", size)
     positive_int("seed", seed, at_least=0), positive_int("start", start, at_least=0)
-    fine = -(-FINE // size)
+    fine = max(2, -(-FINE // size))
 
     def make(start: int, n: int) -> Tensor:
         seen = _seen(seed, start, n, size * fine, device)

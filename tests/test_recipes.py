@@ -1,0 +1,237 @@
+"""Recipes: what their hash says, that sets are disjoint, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from gahb import images, recipes, zoo
+from gahb.recipes import Recipe
+
+SMALL = dict(
+    network={"kind": "UNet", "width": 4, "depth": 1},
+    images={"kind": "disks", "size": 8},
+    training={"steps": 6, "batch": 4, "seed": 1, "every": 2},
+)
+
+
+def small(name="small", **changes) -> Recipe:
+    return Recipe(name=name, **{**SMALL, **changes})
+
+
+def of(**arguments) -> Recipe:
+    return small(images=arguments)
+
+
+# --- files ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(zoo.SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes_that_ship(path):
+    recipe = recipes.read(path)
+    assert recipe.name == path.stem and zoo.recipe(path.stem) == recipe == zoo.recipe(path)
+    assert sum(p.numel() for p in recipe.build().parameters()) <= 0.5e6
+    if "$" in str(recipe.images.get("path", "")):
+        return  # a folder that the reader brings
+    test = recipe.test_images(2)
+    size = recipe.images["size"]
+    assert test.shape == (2, 1, size, size) and size % recipe.build().divisor == 0
+
+
+def test_recipes_that_ship_differ():
+    shipped = [recipes.read(path) for path in zoo.SHIPPED.glob("*.yaml")]
+    assert len({recipe.hash for recipe in shipped}) == len(shipped) >= 8
+
+
+def test_what_is_written_is_read(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    assert recipes.read(path) == small("mine")
+
+
+# --- hash -----------------------------------------------------------------------------------
+
+
+def test_the_hash_is_of_all_but_the_name():
+    recipe = small()
+    assert replace(recipe, name="other").hash == recipe.hash
+    turned = {key: dict(reversed(SMALL[key].items())) for key in reversed(SMALL)}
+    assert Recipe(name="turned", **turned).hash == recipe.hash  # nor of the order of entries
+    changes = [
+        dict(network={"kind": "BFCNN", "width": 4, "layers": 3}),
+        dict(network={**SMALL["network"], "width": 5}),
+        dict(images={**SMALL["images"], "size": 10}),
+        dict(images={**SMALL["images"], "seed": 1}),
+        dict(images={**SMALL["images"], "n": 10}),
+        dict(images={**SMALL["images"], "n": 10, "subset": "second"}),
+        dict(images={**SMALL["images"], "shuffle": 0}),
+        dict(training={**SMALL["training"], "steps": 7}),
+        dict(training={**SMALL["training"], "seed": 2}),
+        dict(training={**SMALL["training"], "precision": "bfloat16"}),
+    ]
+    hashes = {small(**change).hash for change in changes}
+    assert len(hashes) == len(changes) and recipe.hash not in hashes
+    assert len(recipe.hash) == 16 and recipe.hash == small().hash
+
+
+def test_the_hash_stays_what_it_was():
+    """What is in users' caches is found again by a later version."""
+    assert small().hash == "d241469b4d448b77"
+
+
+# --- networks and images --------------------------------------------------------------------
+
+
+def test_initial_weights_depend_on_the_training_seed_only():
+    rng = torch.get_rng_state()
+    first, again = small().build(), small(training={**SMALL["training"], "steps": 9}).build()
+    other = small(training={**SMALL["training"], "seed": 2}).build()
+    weights = [next(network.parameters()) for network in (first, again, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    assert torch.equal(rng, torch.get_rng_state())
+
+
+def distinct(*sets: torch.Tensor) -> bool:
+    every = torch.cat(sets).flatten(1)
+    return len(every.unique(dim=0)) == len(every)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        dict(kind="disks", size=8),
+        dict(kind="c_alpha", size=8, alpha=2),
+        dict(kind="c_alpha", size=8, alpha=2, contour=False, contrast="fixed", seed=3),
+        dict(kind="dead_leaves", size=8),
+        dict(kind="photos", size=16),  # test images from other photographs
+    ],
+    ids=lambda arguments: arguments["kind"],
+)
+def test_first_second_and_test_images_are_disjoint(arguments):
+    first, second = (of(**arguments, n=40, subset=subset) for subset in ("first", "second"))
+    if arguments["kind"] == "photos":  # by index: patches may overlap, and some are black
+        assert torch.equal(second.source(), images.photos(40, 16, start=1 << 30))
+    else:
+        assert distinct(first.source(), second.source(), first.test_images())
+    assert len(first.source()) == len(second.source()) == 40 and len(first.test_images()) == 64
+    assert torch.equal(first.test_images(), second.test_images())
+    assert torch.equal(of(**arguments, n=40).source(), first.source())
+    # larger sets hold the smaller ones; fresh images begin as the first set does
+    assert torch.equal(of(**arguments, n=50).source()[:40], first.source())
+    assert torch.equal(of(**arguments).source()(20, 20), first.source()[20:])
+    assert torch.equal(of(**arguments, subset="second").source()(20, 20), second.source()[20:])
+    assert torch.equal(of(**arguments).test_images(5), first.test_images()[:5])
+
+
+def test_test_photographs_are_others():
+    recipe = of(kind="photos", size=16)
+    assert torch.equal(recipe.test_images(3), images.photos(3, 16, split="test", start=1 << 31))
+    assert torch.equal(recipe.source()(3, 7), images.photos(3, 16, start=7))
+
+
+@pytest.mark.parametrize("n", [None, 5])
+def test_shuffled_pixels(n):
+    plain, shuffled = (of(kind="disks", size=8, **more, **({"n": n} if n else {})) for more in ({}, {"shuffle": 3}))
+    assert torch.equal(shuffled.test_images(4), images.shuffle_pixels(plain.test_images(4), seed=3))
+    pair = [r.source() if n else r.source()(5, 2) for r in (plain, shuffled)]
+    assert torch.equal(pair[1], images.shuffle_pixels(pair[0], seed=3)) and not torch.equal(*pair)
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """A folder of 30 pictures that are unlike each other."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    noise = torch.Generator().manual_seed(0)
+    for i in range(30):
+        values = (torch.rand(16, 16, generator=noise) * 255).byte().numpy()
+        Image.fromarray(values).save(folder / f"{i:02}.png")
+    monkeypatch.setenv("GAHB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PICTURES", str(folder))
+    return folder
+
+
+def test_a_folder(pictures):
+    first, second = (of(kind="folder", path="$PICTURES", size=16, n=10, subset=s) for s in ("first", "second"))
+    assert distinct(first.source(), second.source(), first.test_images())
+    assert torch.equal(first.test_images(), second.test_images()) and len(first.test_images()) == 10
+    whole = of(kind="folder", path=str(pictures), size=16)
+    # how many are asked for changes nothing about what is held out
+    held = whole.test_images(1000)
+    assert distinct(whole.source(), held) and (len(whole.source()), len(held)) == (27, 3)
+    with pytest.raises(ValueError, match="recipe small: n = 15 leaves no image of the folder to test with"):
+        of(kind="folder", path="$PICTURES", size=16, n=15).test_images()
+    with pytest.raises(FileNotFoundError, match=r"path must be a folder of images, got '\$NOWHERE/x'"):
+        of(kind="folder", path="$NOWHERE/x", size=16).source()
+
+
+# --- training -------------------------------------------------------------------------------
+
+
+def test_train_keeps_a_learning_curve():
+    log = []
+    network = small().train(progress=False, log=log)
+    assert [entry["step"] for entry in log] == [2, 4, 6] and not network.training
+    assert all(len(entry["psnr"]) == len(recipes.LEVELS) for entry in log)
+    curve = recipes.psnr_curve(network, small().test_images(), recipes.LEVELS)
+    assert log[-1]["psnr"] == [round(p, 3) for p in curve.psnr.tolist()]
+    again = small().train(progress=False)
+    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), again.state_dict().values()))
+
+
+# --- refusals -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(network={"kind": "ViT"}), "recipe small: network.kind must be one of UNet, BFCNN, got 'ViT'"),
+        (dict(network={"width": 4}), "recipe small: network.kind must be one of UNet, BFCNN, got None"),
+        (dict(network="UNet"), "recipe small: network must be a mapping, got 'UNet'"),
+        (dict(network={"kind": "UNet", "heads": 4}), "network takes channels, depth, kind, width, got heads"),
+        (dict(images={"kind": "mnist"}), "images.kind must be one of c_alpha, disks, .*, got 'mnist'"),
+        (dict(images={"kind": "disks"}), "recipe small: images must say size"),
+        (dict(images={"kind": "c_alpha", "size": 8}), "recipe small: images must say alpha"),
+        (dict(images={"kind": "disks", "sise": 8}), "images takes kind, n, seed, shuffle, size, subset, got sise"),
+        (dict(images={"kind": "disks", "size": 8, "start": 3}), "images takes .*, got start"),
+        (dict(images={**SMALL["images"], "subset": "third"}), "images.subset must be first or second, got 'third'"),
+        (dict(images={**SMALL["images"], "n": 0}), "recipe small: images.n must be an integer of at least 1, got 0"),
+        (dict(training={"batch": 4}), "recipe small: training must say steps"),
+        (dict(training={"steps": 4, "epochs": 2}), "recipe small: training takes .*steps.*, got epochs"),
+        (dict(training={"steps": 4, "log": 2}), "recipe small: training takes .*, got log"),
+    ],
+)
+def test_refuses(changes, message):
+    with pytest.raises(ValueError, match=message):
+        small(**changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("network: {kind: UNet}\n", r"a\.yaml must have the entries images, network, training, got \{'network'"),
+        ("- 1\n", r"a\.yaml must have the entries images, network, training, got \[1\]"),
+        ("", r"a\.yaml must have the entries .*, got None"),
+        ("network: {kind: UNet\nimages", r"a\.yaml is not a YAML file"),
+        (yaml.safe_dump({**SMALL, "images": ["disks"]}), r"recipe a: images must be a mapping, got \['disks'\]"),
+    ],
+)
+def test_refuses_files(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        recipes.read(tmp_path / "a.yaml")
+
+
+def test_refuses_a_file_that_is_no_text(tmp_path):
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(ValueError, match=r"a\.yaml is not a YAML file"):
+        recipes.read(tmp_path / "a.yaml")
+
+
+def test_build_refuses_an_unknown_kind():
+    with pytest.raises(ValueError, match="network kind must be one of UNet, BFCNN, got None"):
+        recipes.build({"width": 4})

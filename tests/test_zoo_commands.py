@@ -1,0 +1,349 @@
+"""Recipes trained once, killed and resumed; and `gahb zoo` from a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+
+from gahb import recipes, zoo
+from gahb.cli import main
+
+TINY = dict(
+    network={"kind": "UNet", "width": 4, "depth": 1},
+    images={"kind": "disks", "size": 8},
+    training={"steps": 20, "batch": 4, "seed": 0, "every": 5},
+)
+
+
+def write(folder: Path, name: str = "tiny", **changes) -> Path:
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({key: {**TINY[key], **changes.get(key, {})} for key in TINY}))
+    return path
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """Where recipes trained in this test are kept."""
+    monkeypatch.setenv("GAHB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "zoo"
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch) -> Path:
+    """A zoo with nothing in it."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    monkeypatch.setattr(zoo, "SHIPPED", folder)
+    return folder
+
+
+def content(path) -> tuple[dict, list, dict]:
+    """Recipe, log without times, and weights."""
+    with safe_open(path, "pt") as file:
+        metadata, weights = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}
+    log = [{k: v for k, v in entry.items() if k != "seconds"} for entry in json.loads(metadata["log"])]
+    return json.loads(metadata["recipe"]), log, weights
+
+
+def same(a, b) -> bool:
+    (recipe, log, weights), (other, other_log, other_weights) = content(a), content(b)
+    return (
+        (recipe, log) == (other, other_log)
+        and weights.keys() == other_weights.keys()
+        and all(torch.equal(weights[key], other_weights[key]) for key in weights)
+    )
+
+
+# --- train, once ------------------------------------------------------------------------------
+
+
+def test_train_and_load(cache, tmp_path, monkeypatch):
+    recipe = recipes.read(write(tmp_path))
+    path = zoo.train(recipe, progress=False)
+    assert path == cache / f"{recipe.hash}.safetensors"
+    assert {p.suffix for p in cache.iterdir()} <= {".safetensors", ".lock"}  # no checkpoint is left
+    network = zoo.load(path)
+    assert network.recipe | dict(made_with=None) == dict(TINY, name="tiny", made_with=None)
+    assert network.log[-1]["step"] == 20 and network.log[-1]["images"] == 80
+    assert len(network.log[-1]["psnr"]) == len(recipes.LEVELS)
+    trained = recipe.train(progress=False)
+    for a, b in zip(network.state_dict().values(), trained.state_dict().values()):
+        assert torch.equal(a, b.half().float())
+    # a second time, or under another name, it is only read
+    monkeypatch.setattr(recipes.Recipe, "train", lambda *_, **__: pytest.fail("trained again"))
+    assert zoo.train(recipes.read(write(tmp_path, "renamed")), progress=False) == path
+    assert torch.equal(next(zoo.load(recipe).parameters()), next(network.parameters()))
+
+
+def test_a_failed_run_leaves_nothing_that_looks_finished(cache, tmp_path, monkeypatch):
+    recipe = recipes.read(write(tmp_path))
+
+    def fails(*_, **__):
+        raise FloatingPointError("loss is nan")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recipes.Recipe, "train", fails)
+        with pytest.raises(FloatingPointError, match="loss is nan"):
+            zoo.train(recipe, progress=False)
+    assert not list(cache.glob("*.safetensors"))
+    assert zoo.train(recipe, progress=False).is_file()  # and the lock is free
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+ONE = """
+import sys, time
+from pathlib import Path
+from gahb import recipes, zoo
+
+train = recipes.Recipe.train
+
+def counted(self, **keywords):
+    with open(sys.argv[2] + "/trained", "a") as file:
+        file.write(self.name + "\\n")
+    return train(self, **keywords)
+
+recipes.Recipe.train = counted
+recipe = recipes.read(sys.argv[1])
+Path(sys.argv[2], "ready-" + sys.argv[3]).touch()
+while not Path(sys.argv[2], "go").exists():
+    time.sleep(0.002)
+print(zoo.train(recipe, progress=False))
+"""
+
+
+def start(recipe: Path, folder: Path, who: str, cache: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", ONE, recipe, folder, who],
+        env={**ENVIRONMENT, "GAHB_CACHE": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 120) -> bool:
+    """Whether the condition came to hold while the process ran."""
+    until = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.001)
+    return False
+
+
+def test_two_processes_train_a_recipe_once(tmp_path):
+    recipe = write(tmp_path, training={"steps": 200})
+    pair = [start(recipe, tmp_path, who, tmp_path / "cache") for who in "ab"]
+    try:
+        for process, who in zip(pair, "ab"):
+            assert wait_for((tmp_path / f"ready-{who}").exists, process), process.communicate()
+        (tmp_path / "go").touch()
+        out = [process.communicate(timeout=120) for process in pair]
+    finally:
+        for process in pair:
+            process.kill()
+    assert [process.returncode for process in pair] == [0, 0], out
+    assert out[0][0] == out[1][0] and Path(out[0][0].strip()).is_file()
+    assert (tmp_path / "trained").read_text() == "tiny\n"
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path):
+    """kill -9 just after the first checkpoint, some later and much later, near the writing of one or between two."""
+    recipe = write(tmp_path, training={"steps": 600, "every": 10, "polish": 0.5})
+    (tmp_path / "go").touch()
+    whole = start(recipe, tmp_path, "whole", tmp_path / "whole")
+    checkpoint = tmp_path / "cache" / "zoo" / f"{recipes.read(recipe).hash}.checkpoint"
+
+    def step() -> int:
+        try:
+            with safe_open(checkpoint, "pt") as file:
+                return int(file.metadata()["step"])
+        except FileNotFoundError:
+            return 0
+
+    killed_at = []
+    for least, later in ((1, 0.0), (140, 0.007), (310, 0.013)):
+        process = start(recipe, tmp_path, "killed", tmp_path / "cache")
+        try:
+            assert wait_for(lambda least=least: step() >= least, process), process.communicate()
+            time.sleep(later)
+        finally:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        killed_at.append(step())
+        assert not list(checkpoint.parent.glob("*.safetensors"))
+    assert killed_at == sorted(set(killed_at)) and killed_at[0] > 0 and killed_at[-1] < 600, killed_at
+    last = start(recipe, tmp_path, "last", tmp_path / "cache")
+    out = [process.communicate(timeout=120) for process in (last, whole)]
+    assert (last.returncode, whole.returncode) == (0, 0), out
+    paths = [Path(stdout.strip()) for stdout, _ in out]
+    assert paths[0] != paths[1] and same(*paths)
+    assert {p.suffix for p in checkpoint.parent.iterdir()} <= {".safetensors", ".lock"}
+    assert (tmp_path / "trained").read_text().count("tiny") == 5
+
+
+def test_a_recipe_is_looked_for_in_the_cache_then_in_what_ships(shipped, cache, tmp_path, monkeypatch):
+    recipe = recipes.read(write(shipped))
+    zoo.train(recipe, shipped / "tiny.safetensors", progress=False)
+    other = recipes.read(write(tmp_path, training={"seed": 1}))  # of the same name
+    kept = zoo.load(zoo.train(other, progress=False))
+    monkeypatch.setattr(recipes.Recipe, "train", lambda *_, **__: pytest.fail("trained again"))
+    assert zoo.load(recipe).recipe["training"]["seed"] == 0 and len(list(cache.glob("*.safetensors"))) == 1
+    assert zoo.load(other).recipe == kept.recipe
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        zoo.load(recipes.read(write(tmp_path, training={"seed": 2})))
+
+
+# --- the commands -----------------------------------------------------------------------------
+
+
+def test_list(shipped, cache, capsys):
+    assert main(["zoo", "list"]) == 0 and capsys.readouterr().out == ""
+    write(shipped, "waiting")
+    zoo.train(recipes.read(write(shipped)), shipped / "tiny.safetensors", progress=False)
+    assert main(["zoo", "list"]) == 0
+    parameters = sum(p.numel() for p in zoo.load("tiny").parameters())
+    assert capsys.readouterr().out.splitlines() == [
+        f"tiny                 {parameters / 1e6:.2f} M parameters, 80 images seen",
+        "waiting              not trained (gahb zoo train waiting)",
+    ]
+
+
+def test_list_what_ships(capsys):
+    assert main(["zoo", "list"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert listed == sorted({path.stem for path in zoo.SHIPPED.iterdir()}) and "photos" in listed
+
+
+def test_show(shipped, cache, capsys):
+    path = write(shipped)
+    for name in ("tiny", str(path)):
+        assert main(["zoo", "show", name]) == 0
+        assert yaml.safe_load(capsys.readouterr().out) == TINY
+    zoo.train(recipes.read(path), shipped / "tiny.safetensors", progress=False)
+    for name in ("tiny", str(shipped / "tiny.safetensors")):
+        assert main(["zoo", "show", name]) == 0
+        said = capsys.readouterr().out
+        log = zoo.load("tiny").log[-1]
+        assert f"trained for 80 images, {log['seconds']:.0f} s\n" in said
+        assert f"  σ = 0.5   PSNR {log['psnr'][-1]:.2f} dB\n" in said
+        assert yaml.safe_load(said.split("trained for")[0])["training"] == TINY["training"]
+
+
+def test_train(shipped, cache, tmp_path, capsys):
+    write(shipped, "known")
+    other = write(tmp_path, "other", training={"seed": 1})
+    assert main(["zoo", "train", "known", str(other)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[0] for line in lines] == ["known", "other"]
+    for line, path in zip(lines, (shipped / "known.yaml", other)):
+        assert line.split(": ")[1] == str(cache / f"{recipes.read(path).hash}.safetensors")
+    assert len(list(cache.glob("*.safetensors"))) == 2
+
+
+@pytest.mark.slow
+def test_train_with_two_workers(shipped, cache, tmp_path, capsys, monkeypatch):
+    """Both are trained as one process trains them; one that fails leaves the others to finish."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    paths = [write(tmp_path, name, training={"seed": i}) for i, name in enumerate(("a", "b"))]
+    wrong = write(tmp_path, "wrong", images={"size": 9})  # which the network cannot pool
+    assert main(["zoo", "train", *map(str, (paths[0], wrong, paths[1])), "--executor", "local:2"]) == 1
+    said = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert said.keys() == {"a", "b", "wrong"}
+    assert said["wrong"].startswith("failed, ") and "this network pools by 2" in said["wrong"]
+    for path in paths:
+        assert said[path.stem] == str(cache / f"{recipes.read(path).hash}.safetensors")
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = zoo.train(recipes.read(paths[1]), tmp_path / "alone.safetensors", progress=False)
+    finally:
+        torch.set_num_threads(threads)
+    assert same(alone, said["b"])
+
+
+def test_export(shipped, cache, tmp_path, capsys):
+    path, out = write(shipped), tmp_path / "deep" / "weights.safetensors"
+    assert main(["zoo", "export", "tiny", str(out)]) == 0  # trained first, as nothing ships
+    assert capsys.readouterr().out == f"{out}\n"
+    assert same(out, cache / f"{recipes.read(path).hash}.safetensors")
+    zoo.export(zoo.load(out), shipped / "tiny.safetensors", recipe={**TINY, "name": "shipped"}, log=zoo.load(out).log)
+    assert main(["zoo", "export", "tiny", str(out)]) == 0
+    assert zoo.load(out).recipe["name"] == "shipped" and same(out, shipped / "tiny.safetensors")
+
+
+def test_verify(shipped, cache, tmp_path, capsys):
+    path = write(shipped)
+    for name in ("tiny", str(path)):  # what ships; what the cache holds
+        if name == "tiny":
+            zoo.train(recipes.read(path), shipped / "tiny.safetensors", progress=False)
+        assert main(["zoo", "verify", name]) == 0
+        assert capsys.readouterr().out == "tiny: weights differ by at most 0, PSNR by at most 0.000 dB\n"
+    write(shipped, training={"seed": 1, "steps": 60})  # the recipe is no longer what was trained
+    assert main(["zoo", "verify", "tiny"]) == 1
+    assert float(capsys.readouterr().out.split("PSNR by at most ")[1].split()[0]) > 0.1
+
+
+def test_verify_refuses_what_has_no_curve_to_compare(shipped, cache, capsys):
+    path = write(shipped)
+    trained = zoo.load(zoo.train(recipes.read(path), progress=False))
+    zoo.export(trained, shipped / "tiny.safetensors", recipe=trained.recipe, log=[{"step": 20, "images": 80}])
+    assert main(["zoo", "verify", "tiny"]) == 1
+    assert capsys.readouterr().out.endswith("PSNR by at most inf dB\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "cat"], "name must be a recipe file or one of tiny, got 'cat'"),
+        (["train", "tiny", "cat"], "name must be a recipe file or one of tiny, got 'cat'"),
+        (["verify", "cat"], "name must be a recipe file or one of tiny, got 'cat'"),
+        (["export", "cat", "out"], "name must be a recipe file or one of tiny, got 'cat'"),
+        (["show", "cat.safetensors"], "name must be a file or one of (none shipped), got 'cat.safetensors'"),
+        (["train", "tiny", "--executor", "local"], "--executor must be local:WORKERS or dask://HOST:PORT, got 'local'"),
+        (["train", "tiny", "--executor", "local:0"], "--executor must be local:WORKERS or dask://HOST:PORT, got"),
+        (["train", "tiny", "--executor", "slurm:4"], "--executor must be local:WORKERS or dask://HOST:PORT, got"),
+        (["train", "tiny", "--executor", "dask:tcp"], "--executor must be local:WORKERS or dask://HOST:PORT, got"),
+        (["train", "broken.yaml"], "broken.yaml is not a YAML file"),
+        (["train", "tiny", "wrong.yaml"], "recipe wrong: images takes kind, n, seed, shuffle, size, subset, got width"),
+    ],
+)
+def test_bad_input(shipped, cache, tmp_path, monkeypatch, capsys, arguments, message):
+    """One line, exit code 2, and nothing trained or written."""
+    write(shipped)
+    monkeypatch.chdir(tmp_path)
+    Path("broken.yaml").write_text("network: {")
+    write(tmp_path, "wrong", images={"width": 8})
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["zoo", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"gahb: {message}") and said.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_dask_is_asked_for_by_name_where_it_is_missing(shipped, cache, monkeypatch, capsys):
+    write(shipped)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert main(["zoo", "train", "tiny", "--executor", "dask://localhost:8786"]) == 2
+    assert capsys.readouterr().err == (
+        "gahb: --executor dask://… needs the package distributed: pip install 'distributed'\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["train"], ["show"], ["export", "photos"]])
+def test_bad_words(arguments, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["zoo", *arguments])
+    assert exit.value.code == 2 and "gahb zoo" in capsys.readouterr().err
