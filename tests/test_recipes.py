@@ -100,6 +100,11 @@ def distinct(*sets: torch.Tensor) -> bool:
     return len(every.unique(dim=0)) == len(every)
 
 
+def close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Alike to rounding: a transform of many images may split its sums otherwise than that of one."""
+    return a.shape == b.shape and bool((a - b).abs().max() < 1e-6)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -118,13 +123,13 @@ def test_first_second_and_test_images_are_disjoint(arguments):
     else:
         assert distinct(first.source(), second.source(), first.test_images())
     assert len(first.source()) == len(second.source()) == 40 and len(first.test_images()) == 64
-    assert torch.equal(first.test_images(), second.test_images())
-    assert torch.equal(of(**arguments, n=40).source(), first.source())
+    assert close(first.test_images(), second.test_images())
+    assert close(of(**arguments, n=40).source(), first.source())
     # larger sets hold the smaller ones; fresh images begin as the first set does
-    assert torch.equal(of(**arguments, n=50).source()[:40], first.source())
-    assert torch.equal(of(**arguments).source()(20, 20), first.source()[20:])
-    assert torch.equal(of(**arguments, subset="second").source()(20, 20), second.source()[20:])
-    assert torch.equal(of(**arguments).test_images(5), first.test_images()[:5])
+    assert close(of(**arguments, n=50).source()[:40], first.source())
+    assert close(of(**arguments).source()(20, 20), first.source()[20:])
+    assert close(of(**arguments, subset="second").source()(20, 20), second.source()[20:])
+    assert close(of(**arguments).test_images(5), first.test_images()[:5])
 
 
 def test_test_photographs_are_others():

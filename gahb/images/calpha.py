@@ -46,7 +46,7 @@ def c_alpha(
     """C^α images: float32 (n, 1, size, size) in [0, 1].
 
     Image i depends only on (alpha and the other parameters of the class, seed,
-    start + i); it is the same function at every size.
+    start + i), to rounding; it is the same function at every size.
 
     Parameters
     ----------

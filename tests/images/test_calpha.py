@@ -136,13 +136,16 @@ CLASSES = [
 def test_image_i_depends_on_parameters_seed_and_index_only(n, skip, start, size, alpha, kind, seed):
     whole = c_alpha(n + skip, size, alpha, seed=seed, start=start, **kind)
     assert whole.shape == (n + skip, 1, size, size) and whole.dtype == torch.float32
-    assert torch.equal(c_alpha(n, size, alpha, seed=seed, start=start + skip, **kind), whole[skip:])
-    assert torch.equal(c_alpha(1, size, alpha, seed=seed, start=start + n - 1, **kind), whole[n - 1 : n])
+    rounding = {"rtol": 0, "atol": 1e-6}  # a transform of many images may split its sums otherwise than that of one
+    part = c_alpha(n, size, alpha, seed=seed, start=start + skip, **kind)
+    torch.testing.assert_close(part, whole[skip:], **rounding)
+    part = c_alpha(1, size, alpha, seed=seed, start=start + n - 1, **kind)
+    torch.testing.assert_close(part, whole[n - 1 : n], **rounding)
 
 
 def test_a_rotated_image_depends_on_its_index_only():
     whole = c_alpha(35, 8, 2, rotate=True)
-    assert torch.equal(c_alpha(2, 8, 2, rotate=True, start=33), whole[33:])
+    torch.testing.assert_close(c_alpha(2, 8, 2, rotate=True, start=33), whole[33:], rtol=0, atol=1e-6)
 
 
 def test_seeds_and_parameters_give_other_images_and_leave_the_generator_alone():
