@@ -95,3 +95,9 @@ def positive_number(name: str, value) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
         raise ValueError(f"{name} must be a positive number, got {value!r}")
     return float(value)
+
+
+def check_request(n, size, *, seed, start) -> None:
+    """What every class of images is asked for: n images of `size`, from index `start` of stream `seed`."""
+    positive_int("n", n), positive_int("size", size)
+    positive_int("seed", seed, at_least=0), positive_int("start", start, at_least=0)

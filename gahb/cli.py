@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from gahb import _zoo_commands, notebooks
+from gahb._files import replacing
 from gahb._page import html
 from gahb._root import InputError
 
@@ -60,9 +59,11 @@ def rerun(arguments: argparse.Namespace) -> int:
     out = folder / f"{chapter.stem}.ipynb"
     notebooks.execute(chapter, out, values, progress=not arguments.quiet)
     page, ledger = out.with_suffix(".html"), folder / "claims.json"
-    _write(page, html(out))
+    with replacing(page) as partial:
+        partial.write_text(html(out), encoding="utf-8")
     records = [asdict(claim) for path in _executed(folder) for claim in notebooks.claims_of(path)]
-    _write(ledger, json.dumps(records, indent=2, ensure_ascii=False) + "\n")
+    with replacing(ledger) as partial:
+        partial.write_text(json.dumps(records, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if not arguments.quiet:
         for claim in notebooks.claims_of(out):
             print(claim)
@@ -156,13 +157,6 @@ def _parser() -> argparse.ArgumentParser:
 def _executed(folder: Path) -> list[Path]:
     """Executed chapters in a folder, without half-run ones."""
     return sorted(path for path in folder.glob("*.ipynb") if re.fullmatch(r"\d+_\w+", path.stem))
-
-
-def _write(path: Path, text: str) -> None:
-    """The file, whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-        Path(folder, path.name).write_text(text, encoding="utf-8")
-        os.replace(Path(folder, path.name), path)
 
 
 def _complain(error, code: int) -> int:

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from gahb._files import cache_dir
 from gahb._root import InputError, root
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -141,7 +142,7 @@ def _folders() -> list[Finding]:
     findings.append(
         Finding("photographs", value, "its wheel carries the photographs of the chapters", bool(photographs))
     )
-    cache = Path(os.environ.get("GAHB_CACHE") or Path.home() / ".cache" / "gahb")
+    cache = cache_dir()
     files = [path for path in cache.rglob("*") if path.is_file()] if cache.is_dir() else []
     findings.append(
         Finding("cache", f"{cache} ({_amount(files)})", "prepared images and trained weights; safe to delete")

@@ -36,6 +36,7 @@ from gahb._chapters import (
     tags,
 )
 from gahb._dependencies import modules_used
+from gahb._files import replacing
 from gahb._root import InputError, root
 
 __all__ = [
@@ -237,9 +238,8 @@ def _replace(notebook, out: Path) -> None:
     """Write the notebook at `out`, whole or not at all."""
     import nbformat
 
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}-") as folder:
-        nbformat.write(notebook, Path(folder, out.name))
-        os.replace(Path(folder, out.name), out)
+    with replacing(out) as partial, open(partial, "w", encoding="utf-8") as file:
+        nbformat.write(notebook, file)
 
 
 def _plain(value):

@@ -32,6 +32,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ._files import replacing
 from ._progress import bar
 from ._validate import check_images, check_sigma_range, positive_int
 from .denoisers.networks import BiasFreeNorm
@@ -205,13 +206,8 @@ def _save(path: Path, network, optimizer, identity, step, log) -> None:
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": v.detach().cpu().contiguous() for k, v in state.items()}
     metadata = dict(identity=json.dumps(identity), step=str(step), log=json.dumps(log))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with replacing(path) as partial:
         save_file(tensors, partial, metadata=metadata)
-        os.replace(partial, path)  # atomic: a reader sees the old file or the new one
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _restore(path: Path, network, optimizer, identity, log) -> int:

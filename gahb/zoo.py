@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from . import recipes
-from .images.folder import cache_dir
+from ._files import cache_dir, replacing
 from .recipes import Recipe
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -129,16 +129,10 @@ def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: li
             raise ValueError(f"network has weights in {key} that are not finite in float16")
     texts = dict(recipe=json.dumps(recipe), log=json.dumps(log))
     metadata = dict(texts, sha256=_checksum(weights, *texts.values()))
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with replacing(path) as partial:
         save_file(weights, partial, metadata=metadata)
         partial.chmod(0o644)  # readable by all: it is data to be shared
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return Path(path)
 
 
 def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:

@@ -19,7 +19,7 @@ PACKAGE = Path(gahb.__file__).parent
 # A room is a module or a subpackage. It imports from the floors below and from the rooms
 # to its left on its own floor.
 FLOORS = (
-    ("_root", "_validate", "_progress", "kernels"),
+    ("_root", "_files", "_validate", "_progress", "kernels"),
     ("images", "denoisers"),
     ("jacobian", "risk", "sampling", "memorization", "harmonics"),
     ("training", "recipes", "zoo"),

@@ -20,7 +20,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .._validate import positive_int, positive_number
+from .._validate import check_request, positive_int, positive_number
 from ..kernels.counter import in_blocks, normal, uniform
 
 CUT = 48  # highest frequency of a background, cycles an image; pixels of 96×96 resolve it
@@ -61,8 +61,7 @@ def c_alpha(
     rotate : whether the contour is turned by a random angle, so that it is not
         a graph over the horizontal axis.
     """
-    positive_int("n", n), positive_int("size", size)
-    positive_int("seed", seed, at_least=0), positive_int("start", start, at_least=0)
+    check_request(n, size, seed=seed, start=start)
     alpha = _check(alpha, convention)
     if contrast not in ("random", "fixed"):
         raise ValueError(f"contrast must be 'random' or 'fixed', got {contrast!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .._validate import positive_int
+from .._validate import check_request
 from ..kernels.counter import in_blocks, uniform
 from ..kernels.disk import CENTRE, RADIUS, coverage
 
@@ -15,8 +15,7 @@ def disks(n: int, size: int, *, seed: int = 0, start: int = 0, device=None) -> T
     A pixel is the exact mean of the image function over its square. Image i
     depends only on (seed, start + i), and is the same function at every size.
     """
-    positive_int("n", n), positive_int("size", size)
-    positive_int("seed", seed, at_least=0), positive_int("start", start, at_least=0)
+    check_request(n, size, seed=seed, start=start)
 
     def make(start: int, n: int) -> Tensor:
         centre, radius, foreground, background = disk_parameters(n, seed=seed, start=start, device=device)

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from .._files import cache_dir, replacing
 from .._progress import bar
 from .._validate import positive_int
 
@@ -55,11 +56,6 @@ def folder(path: str | os.PathLike, size: int, *, limit: int | None = None, prog
     return torch.from_numpy(images[:limit]).float()[:, None] / 255
 
 
-def cache_dir() -> Path:
-    """Where prepared data is kept: ``GAHB_CACHE``, else ``~/.cache/gahb``."""
-    return Path(os.environ.get("GAHB_CACHE") or Path.home() / ".cache" / "gahb")
-
-
 def _cached(root: Path, files: list[Path], size: int, progress: bool) -> np.ndarray:
     listing = "\n".join(f"{p.relative_to(root)} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files)
     key = hashlib.sha256(f"folder 1\n{root.resolve()}\n{size}\n{listing}".encode()).hexdigest()[:24]
@@ -70,14 +66,8 @@ def _cached(root: Path, files: list[Path], size: int, progress: bool) -> np.ndar
         except (OSError, ValueError, EOFError):
             target.unlink()  # damaged: made anew
     images = _distinct(_read_all(root, files, size, progress), progress)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            np.save(file, images)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(target) as partial, open(partial, "wb") as file:
+        np.save(file, images)
     return images
 
 

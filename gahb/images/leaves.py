@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .._validate import positive_int
+from .._validate import check_request
 from ..kernels.counter import in_blocks, uniform
 
 SMALLEST, LARGEST = 0.03, 0.6  # radii, in units of the image's side
@@ -24,8 +24,7 @@ def dead_leaves(n: int, size: int, *, seed: int = 0, start: int = 0, device=None
     Seen on a grid of at least 96 columns, and two a pixel, which is averaged
     over pixels. Image i depends only on (seed, start + i).
     """
-    positive_int("n", n), positive_int("size", size)
-    positive_int("seed", seed, at_least=0), positive_int("start", start, at_least=0)
+    check_request(n, size, seed=seed, start=start)
     fine = max(2, -(-FINE // size))
 
     def make(start: int, n: int) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .._validate import check_images, positive_int
+from .._validate import check_images, check_request, positive_int
 
 TRAIN = (
     "brick.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png",
@@ -59,10 +59,7 @@ def photos(n: int, size: int, *, split: str = "train", seed: int = 0, start: int
     split : "train", or "test" for photographs that no shipped network saw.
     seed : of the places, ≥ 0.
     """
-    positive_int("n", n)
-    positive_int("size", size)
-    positive_int("start", start, at_least=0)
-    positive_int("seed", seed, at_least=0)
+    check_request(n, size, seed=seed, start=start)
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     pictures = [_photograph(name)[0] for name in (TRAIN if split == "train" else TEST)]
@@ -78,8 +75,8 @@ def crops(images: Tensor, n: int, size: int, *, seed: int = 0, start: int = 0) -
     Patch i depends only on (images, size, seed, start + i).
     """
     check_images("images", images)
-    positive_int("n", n), positive_int("start", start, at_least=0), positive_int("seed", seed, at_least=0)
-    if positive_int("size", size) > min(images.shape[2:]):
+    check_request(n, size, seed=seed, start=start)
+    if size > min(images.shape[2:]):
         raise ValueError(f"size must be at most {min(images.shape[2:])}, the side of the images, got {size}")
     return torch.stack([_patch(list(images[:, 0]), size, seed, 2, start + i) for i in range(n)])
 

@@ -50,14 +50,14 @@ class PosteriorMean(torch.autograd.Function):
             raise NotImplementedError(_NO_SIGMA)
         if cotangent is None:
             return None, None, None, None, None
-        product = CovarianceProduct.apply(*ctx.saved_tensors, cotangent, ctx.block)
+        product = CovarianceProduct.apply(*ctx.saved_tensors, cotangent[:, None], ctx.block)[:, 0]
         return product, None, None, None, None
 
     @staticmethod
     def jvp(ctx, tangent, _images, _centre, variance_tangent, _block):
         if variance_tangent is not None:
             raise NotImplementedError(_NO_SIGMA)
-        return CovarianceProduct.apply(*ctx.saved_tensors, tangent, ctx.block)
+        return CovarianceProduct.apply(*ctx.saved_tensors, tangent[:, None], ctx.block)[:, 0]
 
     @staticmethod
     def vmap(info, in_dims, y, images, centre, variance, block):
@@ -66,11 +66,11 @@ class PosteriorMean(torch.autograd.Function):
 
 
 class CovarianceProduct(torch.autograd.Function):
-    """``apply(y, images, centre, variance, v, block)`` → $\\mathrm{Cov}[x|y]\\,v/\\sigma^2$ (B, d)."""
+    """``apply(y, images, centre, variance, v, block)`` → $\\mathrm{Cov}[x|y]\\,v/\\sigma^2$ for v (B, K, d)."""
 
     @staticmethod
     def forward(y, images, centre, variance, v, block):
-        return _covariance_product(y, images, centre, variance, v[:, None], block)[:, 0]
+        return _covariance_product(y, images, centre, variance, v, block)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -86,32 +86,14 @@ class CovarianceProduct(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims, y, images, centre, variance, v, block):
-        if in_dims[0] is None and in_dims[3] is None:
-            v = v.movedim(in_dims[4], 1)  # (B, K, d): one set of weights serves all K
-            return _ManyProducts.apply(y, images, centre, variance, v, block), 1
         size = info.batch_size
         v = v.movedim(in_dims[4], 0) if in_dims[4] is not None else v.expand(size, *v.shape)
+        if in_dims[0] is None and in_dims[3] is None:  # one set of weights serves all directions
+            many = v.movedim(0, 1)  # (B, size, K, d)
+            product = CovarianceProduct.apply(y, images, centre, variance, many.flatten(1, 2), block)
+            return product.unflatten(1, many.shape[1:3]), 1
         y, variance, restore = _flatten(size, in_dims[0], y, in_dims[3], variance)
         return restore(CovarianceProduct.apply(y, images, centre, variance, v.flatten(0, 1), block)), 0
-
-
-class _ManyProducts(torch.autograd.Function):
-    """CovarianceProduct for v (B, K, d)."""
-
-    @staticmethod
-    def forward(y, images, centre, variance, v, block):
-        return _covariance_product(y, images, centre, variance, v, block)
-
-    setup_context = CovarianceProduct.setup_context
-    backward = CovarianceProduct.backward
-    jvp = CovarianceProduct.jvp
-
-    @staticmethod
-    def vmap(info, in_dims, y, images, centre, variance, v, block):
-        size = info.batch_size
-        v = v.movedim(in_dims[4], 0) if in_dims[4] is not None else v.expand(size, *v.shape)
-        y, variance, restore = _flatten(size, in_dims[0], y, in_dims[3], variance)
-        return restore(_ManyProducts.apply(y, images, centre, variance, v.flatten(0, 1), block)), 0
 
 
 def _flatten(size, y_dim, y, variance_dim, variance):

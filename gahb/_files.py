@@ -1,0 +1,26 @@
+"""Files that are whole or not there, and where prepared data is kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """A path beside `path` to write to: it takes its place when the block ends well, and is removed otherwise."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)  # atomic: a reader sees the old file or the new one
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def cache_dir() -> Path:
+    """Where prepared data is kept: ``GAHB_CACHE``, else ``~/.cache/gahb``."""
+    return Path(os.environ.get("GAHB_CACHE") or Path.home() / ".cache" / "gahb")
