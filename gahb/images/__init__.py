@@ -4,10 +4,10 @@ from .calpha import c_alpha, c_alpha_spectrum
 from .disks import disks
 from .folder import folder
 from .leaves import dead_leaves
-from .photos import TEST, TRAIN, crops, photograph, photos
+from .photos import TEST, TRAIN, centre, crops, photograph, photos
 from .subsets import shuffle_pixels, split
 
 __all__ = [
-    "TEST", "TRAIN", "c_alpha", "c_alpha_spectrum", "crops", "dead_leaves", "disks", "folder", "photograph", "photos",
-    "shuffle_pixels", "split",
+    "TEST", "TRAIN", "c_alpha", "c_alpha_spectrum", "centre", "crops", "dead_leaves", "disks", "folder",
+    "photograph", "photos", "shuffle_pixels", "split",
 ]

@@ -69,6 +69,14 @@ def photos(n: int, size: int, *, split: str = "train", seed: int = 0, start: int
     return torch.stack([_patch(pictures, size, seed, split == "test", start + i) for i in range(n)])
 
 
+def centre(picture: Tensor, side: int) -> Tensor:
+    """The central square of a picture (…, H, W), of at most `side` pixels a side."""
+    positive_int("side", side)
+    height, width = picture.shape[-2:]
+    top, left = max(0, height - side) // 2, max(0, width - side) // 2
+    return picture[..., top : top + side, left : left + side]
+
+
 def crops(images: Tensor, n: int, size: int, *, seed: int = 0, start: int = 0) -> Tensor:
     """Patches cut at random places of `images` (N, 1, H, W), as `photos` cuts them: (n, 1, size, size).
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gahb.images import TEST, TRAIN, photograph, photos
+from gahb.images import TEST, TRAIN, centre, photograph, photos
 
 
 @settings(max_examples=25)
@@ -147,3 +147,9 @@ def test_refuses(make, message):
 def test_the_largest_sizes_are_allowed():
     assert photos(1, 250).shape == (1, 1, 250, 250)
     assert photos(1, 150, split="test").shape == (1, 1, 150, 150)
+
+
+def test_centre_is_the_middle_square():
+    picture = torch.arange(5 * 8.0).reshape(1, 5, 8)
+    assert torch.equal(centre(picture, 2), picture[:, 1:3, 3:5])
+    assert torch.equal(centre(picture, 6), picture[:, :, 1:7])
