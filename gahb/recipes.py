@@ -8,7 +8,9 @@
 step sees fresh images; with `n` the network is trained on that many, and
 `subset` ("first" or "second") says which of two disjoint sets. For a folder,
 `path` may hold environment variables; without `n`, its first tenth is kept
-for the test. `shuffle` permutes the pixels.
+for the test. `shuffle` permutes the pixels. `training` holds arguments of
+`gahb.fit`, and `snapshots`: steps at which the weights are kept too, so that
+one run tells how the network changes with the length of training.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from inspect import Parameter, signature
@@ -29,7 +32,7 @@ from . import images as classes
 from ._validate import positive_int
 from .denoisers.networks import BFCNN, UNet
 from .risk import psnr_curve
-from .training import ImageSource, fit
+from .training import EVERY, ImageSource, fit
 
 NETWORKS = {"UNet": UNet, "BFCNN": BFCNN}
 CLASSES = {"c_alpha": classes.c_alpha, "disks": classes.disks, "dead_leaves": classes.dead_leaves,
@@ -51,12 +54,22 @@ class Recipe:
         self._check("network", NETWORKS, more={"kind"})
         self._check("images", CLASSES, more={"kind", "n", "subset", "shuffle"},
                     less={"n", "start", "device", "progress"})
-        self._check("training", None, less={"network", "images", "checkpoint", "progress", "monitor", "log"})
+        self._check("training", None, more={"snapshots"}, less={"network", "images", "checkpoint", "progress", "monitor", "log"})
         subset = self.images.get("subset", "first")
         if subset not in ("first", "second"):
             raise ValueError(f"recipe {self.name}: images.subset must be first or second, got {subset!r}")
         if self.images.get("n") is not None:
             positive_int(f"recipe {self.name}: images.n", self.images["n"])
+        every, last = self.training.get("every", EVERY), self.training["steps"]
+        for step in self.snapshots:
+            if step not in range(every, last, every):
+                raise ValueError(f"recipe {self.name}: training.snapshots must be multiples of every = {every} "
+                                 f"below steps = {last}, got {step!r}")
+
+    @property
+    def snapshots(self) -> tuple[int, ...]:
+        """Steps before the last at which the weights are kept."""
+        return tuple(self.training.get("snapshots", ()))
 
     def _check(self, field: str, kinds: dict | None, *, more=frozenset(), less=frozenset()) -> None:
         """The entries of a field are what its function takes: no other, and none that is needed left out."""
@@ -112,15 +125,28 @@ class Recipe:
             return seen(make(n, start=offset))
         return lambda n, start: seen(make(n, start=offset + start))
 
-    def train(self, *, checkpoint=None, progress: bool = True, log: list | None = None) -> nn.Module:
-        """Fit the network, with a learning curve (PSNR of test images by noise level) in the log."""
-        test = self.test_images()
+    def train(self, *, checkpoint=None, progress: bool = True, log: list | None = None,
+              keep: Callable[[nn.Module, list], None] | None = None) -> nn.Module:
+        """Fit the network; `keep(network, log)` is called at every step of `snapshots`.
+
+        The log has a learning curve: PSNR at `LEVELS` of images never trained on
+        ("psnr") and, where the training images are finite, of 64 of them ("train_psnr").
+        """
+        log = [] if log is None else log
+        source = self.source()
+        measured = {"psnr": self.test_images()}
+        if isinstance(source, Tensor):
+            measured["train_psnr"] = source[:64]
 
         def monitor(network: nn.Module) -> dict:
-            return {"psnr": [round(p, 3) for p in psnr_curve(network, test, LEVELS).psnr.tolist()]}
+            curves = {key: psnr_curve(network, images, LEVELS).psnr.tolist() for key, images in measured.items()}
+            log[-1].update({key: [round(p, 3) for p in psnr] for key, psnr in curves.items()})
+            if keep is not None and log[-1]["step"] in self.snapshots:
+                keep(network, log)
+            return {}
 
-        return fit(self.build(), self.source(), checkpoint=checkpoint, progress=progress, log=log, monitor=monitor,
-                   **self.training)
+        training = {key: value for key, value in self.training.items() if key != "snapshots"}
+        return fit(self.build(), source, checkpoint=checkpoint, progress=progress, log=log, monitor=monitor, **training)
 
 
 def build(specification: dict, *, seed: int = 0) -> nn.Module:

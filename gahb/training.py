@@ -38,6 +38,7 @@ from ._validate import check_images, check_sigma_range, positive_int
 from .denoisers.networks import BiasFreeNorm
 
 ImageSource = Tensor | Callable[[int, int], Tensor]
+EVERY = 500  # steps between entries of the log, and between checkpoints
 
 
 def fit(
@@ -55,7 +56,7 @@ def fit(
     polish: float = 0.15,
     precision: str = "float32",
     compiled: bool = False,
-    every: int = 500,
+    every: int = EVERY,
     monitor: Callable[[nn.Module], dict] | None = None,
     log: list | None = None,
 ) -> nn.Module:

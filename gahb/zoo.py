@@ -28,7 +28,7 @@ SHIPPED = Path(__file__).parent / "weights"
 
 
 def names() -> list[str]:
-    """Names of the shipped denoisers."""
+    """Names of the shipped denoisers; `NAME@STEP` is one as it was at that step of its training."""
     return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
 
 
@@ -48,7 +48,8 @@ def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: boo
     """Train a recipe once, and return its file: in the cache, or `out`.
 
     A second call, in this process or another, waits for the first and returns
-    what it made. An interrupted call goes on from its last checkpoint.
+    what it made. An interrupted call goes on from its last checkpoint. The
+    recipe's snapshots are kept beside the file, as ``STEM@STEP``.
     """
     place = cache_dir() / "zoo"
     place.mkdir(parents=True, exist_ok=True)
@@ -56,9 +57,13 @@ def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: boo
     with FileLock(place / f"{recipe.hash}.lock"):
         if not target.exists():
             checkpoint, log = place / f"{recipe.hash}.checkpoint", []
-            network = recipe.train(checkpoint=checkpoint, progress=progress, log=log)
             content = dict(name=recipe.name, network=recipe.network, images=recipe.images, training=recipe.training,
                            made_with=dict(torch=torch.__version__, threads=torch.get_num_threads()))
+
+            def keep(network: nn.Module, log: list) -> None:
+                export(network, target.with_stem(f"{target.stem}@{log[-1]['step']}"), recipe=content, log=log)
+
+            network = recipe.train(checkpoint=checkpoint, progress=progress, log=log, keep=keep)
             export(network, target, recipe=content, log=log)
             checkpoint.unlink(missing_ok=True)
     return target

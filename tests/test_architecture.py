@@ -21,7 +21,7 @@ PACKAGE = Path(gahb.__file__).parent
 FLOORS = (
     ("_root", "_files", "_validate", "_progress", "kernels"),
     ("images", "denoisers"),
-    ("jacobian", "risk", "sampling", "memorization", "harmonics"),
+    ("jacobian", "risk", "kl", "sampling", "memorization", "harmonics"),
     ("training", "recipes", "zoo"),
     ("figures", "widgets", "claims"),
     ("_chapters", "_dependencies", "_page", "notebooks", "doctor", "_zoo_commands", "cli"),
