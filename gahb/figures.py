@@ -109,6 +109,42 @@ def curves(
     `reference` (label, x, y) is drawn as a thin dashed line.
     """
     figure, axis = plt.subplots(figsize=(width, 0.66 * width))
+    _draw_curves(axis, series, COLOURS, reference)
+    axis.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear", yscale="log" if logy else "linear")
+    axis.legend()
+    return _done(figure)
+
+
+def curve_panels(
+    panels: Mapping[str, Mapping[str, tuple]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    logx: bool = False,
+    logy: bool = False,
+    reference: tuple[str, Sequence, Sequence] | None = None,
+    ordered: bool = False,
+    width: float = 7.2,
+) -> Figure:
+    """Panels of :func:`curves` side by side with common axes and one legend: title → series.
+
+    `ordered`: the labels are steps of one quantity, coloured from dark to bright.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(width, 0.42 * width + 0.5), sharex=True, sharey=True,
+                                squeeze=False)
+    labels = list(dict.fromkeys(label for series in panels.values() for label in series))
+    palette = [matplotlib.colormaps[DENSITY](0.9 * k / max(1, len(labels) - 1)) for k in range(len(labels))]
+    colours = dict(zip(labels, palette if ordered else COLOURS))
+    for axis, (title, series) in zip(axes[0], panels.items()):
+        _draw_curves(axis, series, [colours[label] for label in series], reference)
+        axis.set(title=title, xlabel=xlabel, xscale="log" if logx else "linear", yscale="log" if logy else "linear")
+    axes[0, 0].set_ylabel(ylabel)
+    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(6, len(handles)))
+    return _done(figure)
+
+
+def _draw_curves(axis, series: Mapping[str, tuple], colours: Sequence, reference) -> None:
     if reference is not None:
         label, x, y = reference
         axis.plot(x, y, "--", color="#777777", linewidth=1, label=label)
@@ -116,14 +152,27 @@ def curves(
         x, y, error = (*data, None)[:3]
         axis.errorbar(
             _vector(x), _vector(y), None if error is None else _vector(error), label=label,
-            color=COLOURS[k % len(COLOURS)], marker=MARKERS[k % len(MARKERS)], capsize=2,
+            color=colours[k % len(colours)], marker=MARKERS[k % len(MARKERS)], capsize=2,
         )
-    axis.set(xlabel=xlabel, ylabel=ylabel)
-    if logx:
-        axis.set_xscale("log")
-    if logy:
-        axis.set_yscale("log")
-    axis.legend()
+
+
+def distributions(
+    panels: Mapping[str, Mapping[str, Sequence]], *, xlabel: str, limits: tuple[float, float] = (-1, 1), bins: int = 40,
+    width: float = 7.2,
+) -> Figure:
+    """Histograms (shares) of one quantity, a panel for each title: title → label → values."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(width, 0.3 * width + 0.5), sharex=True, sharey=True,
+                                squeeze=False)
+    edges = np.linspace(*limits, bins + 1)
+    for axis, (title, series) in zip(axes[0], panels.items()):
+        for k, (label, values) in enumerate(series.items()):
+            values = _vector(values)
+            axis.hist(values, edges, weights=np.full(len(values), 1 / len(values)), color=COLOURS[k], label=label,
+                      histtype="stepfilled", alpha=0.6, edgecolor=COLOURS[k])
+        axis.set(title=title, xlabel=xlabel)
+    axes[0, 0].set_ylabel("share of samples")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return _done(figure)
 
 

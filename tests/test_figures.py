@@ -136,3 +136,30 @@ def test_table():
     assert "<td><strong>3.00</strong></td>" in html and html.count("<strong>") == 2
     plain = figures.table(["a"], [[1.0]]).data
     assert "<strong>" not in plain and "caption" not in plain
+
+
+def test_curve_panels_share_axes_and_one_legend():
+    a, b = ([1, 2, 3], [1.0, 4.0, 9.0]), ([1, 2, 3], [2.0, 3.0, 5.0], [0.1, 0.1, 0.1])
+    panels = {"train": {"N = 1": a, "N = 10": b}, "test": {"N = 10": a}}
+    for ordered in (False, True):
+        figure = drawn(figures.curve_panels(panels, xlabel="in", ylabel="out", logx=True, ordered=ordered))
+        left, right = figure.axes
+        assert [left.get_title(), right.get_title()] == ["train", "test"]
+        assert left.get_xscale() == "log" and left.get_yscale() == "linear"
+        assert left.get_ylim() == right.get_ylim() and right.get_ylabel() == ""
+        assert len(left.containers) == 2 and len(right.containers) == 1
+        np.testing.assert_allclose(left.containers[1].lines[0].get_ydata(), b[1])
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == ["N = 1", "N = 10"]
+        colour = [axis.containers[-1].lines[0].get_color() for axis in (left, right)]
+        assert colour[0] == colour[1]  # one label, one colour, in whatever panel
+
+
+def test_distributions_are_shares():
+    panels = {"few": {"twins": [0.05, 0.05, 0.95], "nearest": [0.95]}, "many": {"twins": [0.5]}}
+    figure = drawn(figures.distributions(panels, xlabel="cosine", limits=(0, 1), bins=10))
+    left, right = figure.axes
+    heights = [sorted({round(v, 6) for v in patch.get_xy()[:, 1]}) for patch in left.patches]
+    assert heights == [[0, round(1 / 3, 6), round(2 / 3, 6)], [0, 1]]
+    assert len(right.patches) == 1 and left.get_xlim() == right.get_xlim()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["twins", "nearest"]
