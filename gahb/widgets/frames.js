@@ -1,0 +1,71 @@
+// Stored pictures over sliders: each panel is a canvas of the picture's own
+// pixels, enlarged by the style sheet without smoothing.
+
+const NARROWEST = 110, WIDEST = 250, GAP = 14; // of a panel, in CSS pixels
+
+// ColorBrewer's RdBu, blue for negative: what the book's figures use.
+const STOPS = ["053061", "2166ac", "4393c3", "92c5de", "d1e5f0", "f7f7f7", "fddbc7", "f4a582", "d6604d", "b2182b", "67001f"];
+
+// Colours of the levels 1 … 255, zero at 128; opaque pixels, bytes from the low end: r g b a.
+export function diverging() {
+  const rgb = STOPS.map((s) => [0, 2, 4].map((i) => parseInt(s.slice(i, i + 2), 16)));
+  return Uint32Array.from({ length: 256 }, (_, level) => {
+    const x = Math.max(0, level - 1) / 254 * (STOPS.length - 1), n = Math.min(STOPS.length - 2, Math.floor(x));
+    const [r, g, b] = rgb[n].map((c, k) => Math.round(c + (x - n) * (rgb[n + 1][k] - c)));
+    return (255 << 24 | b << 16 | g << 8 | r) >>> 0;
+  });
+}
+const grey = () => Uint32Array.from({ length: 256 }, (_, v) => (255 << 24 | v << 16 | v << 8 | v) >>> 0);
+
+// Inflate, and sum along each row (bytes wrap).
+export async function unpack(view, width) {
+  const stream = new Blob([view]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const levels = new Uint8Array(await new Response(stream).arrayBuffer());
+  for (let i = 0; i < levels.length; i++) if (i % width) levels[i] += levels[i - 1];
+  return levels;
+}
+
+async function render({ model, el }) {
+  const [, count, height, width] = model.get("shape"), titles = model.get("titles"), captions = model.get("captions");
+  const signed = new Set(model.get("signed")), size = width * height;
+  const levels = await unpack(model.get("pixels"), width), tables = { grey: grey(), signed: diverging() };
+  const panels = Array.from({ length: count }, (_, k) => {
+    const canvas = make("canvas", { width, height, role: "img" }), text = make("p", { class: "gw-caption" });
+    const title = make("p", { class: "gw-title" }, titles[k] ?? "");
+    const node = make("div", { class: "gw-panel" }, ...(titles.length ? [title] : []), canvas, ...(captions.length ? [text] : []));
+    return { node, canvas, text, context: canvas.getContext("2d"), image: new ImageData(width, height) };
+  });
+  const room = (columns) => (body.clientWidth + GAP) / columns - GAP;
+  function arrange() { // rows as equal as can be, at least two panels a row; pixels that all look alike
+    let columns = count;
+    while (columns > 2 && room(columns) < NARROWEST) columns--;
+    columns = Math.ceil(count / Math.ceil(count / columns));
+    const wide = Math.min(WIDEST, room(columns)), ratio = window.devicePixelRatio || 1;
+    const enlarged = wide * ratio / width, shown = enlarged < 4 ? wide : Math.floor(enlarged + 1e-6) * width / ratio;
+    body.style.gridTemplateColumns = `repeat(${columns}, ${wide}px)`;
+    for (const { canvas } of panels) canvas.style.width = `${shown}px`;
+  }
+  const name = (k) => titles[k] || `picture ${k + 1}`;
+
+  const { body, close } = card(model, el, "frames", ["value"], (position) => {
+    arrange();
+    panels.forEach(({ canvas, text, context, image }, k) => {
+      const table = signed.has(k) ? tables.signed : tables.grey, start = (position * count + k) * size;
+      const pixels = new Uint32Array(image.data.buffer);
+      for (let i = 0; i < size; i++) pixels[i] = table[levels[start + i]];
+      context.putImageData(image, 0, 0);
+      text.textContent = captions[position]?.[k] ?? "";
+      canvas.setAttribute("aria-label", [name(k), text.textContent].filter(Boolean).join(", "));
+    });
+    return panels.map(({ text }, k) => text.textContent && `${name(k)} ${text.textContent}`).filter(Boolean).join("; ");
+  });
+  body.append(...panels.map((panel) => panel.node));
+  if (signed.size) { // the scale of the signed panels
+    const limit = number(model.get("limit"), 2), bar = make("span", { class: "gw-bar", "aria-hidden": "true" });
+    bar.style.background = `linear-gradient(to right, ${STOPS.map((s) => `#${s}`)})`;
+    body.after(make("p", { class: "gw-scale" }, `−${limit}`, bar, limit));
+  }
+  return close;
+}
+
+export default { render };

@@ -1,0 +1,96 @@
+"""Precomputed pictures over up to three sliders: drag, step by keys, or play."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import traitlets
+
+from .sliders import SliderWidget, check_size, check_sliders, check_text, finite, source
+
+
+class FramesWidget(SliderWidget):
+    """What `frames` returns: `value`, an index on each slider, follows the reader's hand, and may be set."""
+
+    _esm = source("sliders.js", "frames.js")
+    _css = source("sliders.css", "frames.css")
+
+    shape = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)  # positions, panels, H, W
+    pixels = traitlets.Bytes(read_only=True).tag(sync=True)  # uint8, differences along each row, deflated
+    titles = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
+    captions = traitlets.List(read_only=True).tag(sync=True)  # positions × panels, or nothing
+    signed = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)
+    limit = traitlets.Float(read_only=True).tag(sync=True)
+
+
+def frames(
+    frames,
+    sliders: Mapping[str, Sequence],
+    *,
+    alt: str,
+    titles: Sequence[str] = (),
+    captions: Sequence | None = None,
+    signed: Sequence[int] = (),
+) -> FramesWidget:
+    """Small pictures in panels side by side, one position of the sliders at a time.
+
+    Parameters
+    ----------
+    frames : (length of each slider …, panels, H, W), tensor or array, finite.
+        Grey levels in [0, 1], cut there as a screen must; kept in 8 bits.
+    sliders : one to three names, each with the labels (numbers or texts) of its positions.
+    alt : what the pictures show, for who cannot see them.
+    titles : one above each panel.
+    captions : (length of each slider …, panels) texts, below each panel.
+    signed : panels on a diverging scale about zero instead, the same for all of
+        them at every position; it ends at the 99.5th percentile of their absolute values.
+
+    Returns
+    -------
+    A widget whose trait `value` (an index on each slider) can be read and set
+    from Python; it opens at the first position of each.
+
+    Raises
+    ------
+    ValueError : an argument of the wrong shape or value, by name; or pictures
+        that take more than 1.5 MB on the page, compressed.
+    """
+    sliders = check_sliders(sliders)
+    lengths = tuple(map(len, sliders.values()))
+    pictures = finite("frames", frames)
+    if pictures.ndim != len(lengths) + 3 or pictures.shape[:-3] != lengths or not pictures.size:
+        wanted = str((*lengths, "panels", "H", "W")).replace("'", "")
+        raise ValueError(f"frames must have shape {wanted} for sliders {list(sliders)}, got {pictures.shape}")
+    panels = pictures.shape[-3]
+    if len(titles) not in (0, panels):
+        raise ValueError(f"titles must be one for each of the {panels} panels, got {list(titles)}")
+    if not all(panel in range(panels) for panel in signed):
+        raise ValueError(f"signed must list panels from 0 to {panels - 1}, got {list(signed)}")
+
+    pictures = pictures.reshape(-1, *pictures.shape[-3:])
+    signed = sorted(map(int, set(signed)))
+    limit = float(np.quantile(np.abs(pictures[:, signed]), 0.995)) if signed else 1.0
+    limit = limit or 1.0  # nothing but zeros
+    levels = 255 * pictures.clip(0, 1)
+    levels[:, signed] = 128 + 127 * (pictures[:, signed] / limit).clip(-1, 1)  # zero is a level
+    levels = levels.round().astype(np.uint8)
+    pixels = zlib.compress(np.diff(levels, axis=-1, prepend=np.uint8(0)).tobytes(), 9)
+    check_size("frames", len(pixels) * 4 // 3, "give fewer positions, panels or pixels")  # base64
+    return FramesWidget(
+        sliders, shape=list(levels.shape), pixels=pixels, titles=[str(title) for title in titles],
+        captions=_captions(captions, (*lengths, panels)), signed=signed, limit=limit, alt=check_text("alt", alt),
+    )
+
+
+def _captions(captions, shape: tuple[int, ...]) -> list[list[str]]:
+    if captions is None:
+        return []
+    try:
+        texts = np.array(captions)
+    except ValueError:  # of unequal lengths
+        texts = np.empty(0)
+    if texts.dtype.kind != "U" or texts.shape != shape:
+        raise ValueError(f"captions must be texts of shape {shape}, got shape {texts.shape} of {texts.dtype.name}")
+    return texts.reshape(-1, shape[-1]).tolist()
