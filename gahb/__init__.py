@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 # public name -> module that defines it (also read by gahb.notebooks, to know
 # which modules a chapter depends on)
 _EXPORTS = {
+    "Bandlet": "gahb.denoisers.bandlet",
     "BayesShrink": "gahb.denoisers.baselines",
     "BFCNN": "gahb.denoisers.networks",
     "PointNetwork": "gahb.denoisers.networks",
@@ -21,16 +22,26 @@ _EXPORTS = {
     "Gaussian": "gahb.denoisers.closed_form",
     "GaussianMixture": "gahb.denoisers.closed_form",
     "NonLocalMeans": "gahb.denoisers.baselines",
+    "OptimalDisks": "gahb.denoisers.optimal_disks",
     "Wavelet": "gahb.denoisers.shrinkage",
     "Wiener": "gahb.denoisers.shrinkage",
+    "AdaptiveBasis": "gahb.basis",
+    "adaptive_basis": "gahb.basis",
+    "adaptive_filters": "gahb.jacobian",
     "effective_dimension": "gahb.jacobian",
+    "trace_estimate": "gahb.jacobian",
+    "kl_bound": "gahb.kl",
     "score": "gahb.risk",
     "psnr_curve": "gahb.risk",
     "ratio_of_means": "gahb.risk",
     "sure": "gahb.risk",
+    "sample": "gahb.sampling",
+    "nearest": "gahb.memorization",
+    "twin_similarity": "gahb.memorization",
+    "crossing": "gahb.memorization",
     "fit": "gahb.training",
 }
-_MODULES = ("claims", "figures", "images", "widgets", "zoo")
+_MODULES = ("claims", "figures", "harmonics", "images", "widgets", "zoo")
 
 __all__ = sorted([*_EXPORTS, *_MODULES])
 

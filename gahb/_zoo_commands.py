@@ -3,18 +3,25 @@
     gahb zoo list
     gahb zoo show calpha-2
     gahb zoo train calpha-2 my-recipe.yaml --executor local:2
+    torchrun --nproc-per-node 2 --no-python gahb zoo train calpha-2
     gahb zoo verify calpha-2
     gahb zoo export calpha-2 weights.safetensors
 
 torch is imported when a command runs, not to say what is wrong with its arguments.
+
+A sweep over machines: `dask scheduler`, and on each machine, with one GAHB_CACHE
+that all see, `dask worker tcp://HOST:PORT --nthreads 1`; then
+`gahb zoo train … --executor dask://HOST:PORT`. A recipe whose worker dies goes on
+from its checkpoint at another one.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -88,16 +95,21 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     from gahb import zoo
+    from gahb._team import leads, team
 
     recipes = [zoo.recipe(name) for name in arguments.recipes]  # all read before any is trained
     if arguments.executor is None:
         for recipe in recipes:
-            print(f"{recipe.name}: {zoo.train(recipe)}")
+            path = zoo.train(recipe)
+            if leads():
+                print(f"{recipe.name}: {path}")
         return 0
+    if team() is not None:
+        raise InputError("--executor trains recipes side by side, and torchrun one after the other: leave one out")
     with _executor(arguments.executor) as executor:
         runs = {executor.submit(zoo.train, recipe, progress=False): recipe for recipe in recipes}
         failed = 0
-        for run in as_completed(runs) if not arguments.executor.startswith("dask") else runs:
+        for run in as_completed(runs):
             try:
                 print(f"{runs[run].name}: {run.result()}", flush=True)
             except Exception as error:  # the others go on
@@ -106,17 +118,38 @@ def _train(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _executor(where: str) -> AbstractContextManager[Executor]:
+@contextmanager
+def _executor(where: str) -> Iterator[Executor]:
     kind, _, rest = where.partition(":")
     if kind == "local" and rest.isdigit() and int(rest) > 0:
-        return ProcessPoolExecutor(int(rest), mp_context=get_context("spawn"))
-    if kind == "dask" and rest.startswith("//"):
-        try:
-            from distributed import Client
-        except ImportError:
-            raise InputError("--executor dask://… needs the package distributed: pip install distributed") from None
-        return Client(f"tcp:{rest}").get_executor(retries=3)
-    raise InputError(f"--executor must be local:WORKERS or dask://HOST:PORT, got {where!r}")
+        with ProcessPoolExecutor(int(rest), mp_context=get_context("spawn")) as pool:
+            yield pool
+    elif kind == "dask" and rest.startswith("//"):
+        with _dask(f"tcp:{rest}") as client, client.get_executor(pure=False) as cluster:
+            yield cluster
+    else:
+        raise InputError(f"--executor must be local:WORKERS or dask://HOST:PORT, got {where!r}")
+
+
+def _dask(address: str):
+    """A client of the scheduler there. It gives a recipe to another worker when one dies, three times by default.
+
+    An error is not tried again: training is deterministic, and would come to it again.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError("--executor dask://… needs the package distributed: pip install distributed") from None
+    try:
+        client = Client(address, timeout=10)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--executor: no Dask scheduler answers at {address}: {error}") from error
+    wide = {worker: threads for worker, threads in client.nthreads().items() if threads > 1}
+    if wide:
+        client.close()
+        raise InputError(f"--executor: a worker must train one recipe at a time, and {', '.join(wide)} runs "
+                         f"{max(wide.values())} side by side: dask worker {address} --nthreads 1")
+    return client
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -176,6 +176,28 @@ def distributions(
     return _done(figure)
 
 
+def areas(
+    panels: Mapping[str, Mapping[str, tuple]], *, ylabel: str, notes: Sequence[str] = (), width: float = 7.2
+) -> Figure:
+    """Densities over log σ, filled so that areas can be compared: title → label → (σ, density).
+
+    `notes[i]` is written into panel i.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(width, 0.36 * width + 0.4), sharex=True, squeeze=False)
+    colours = dict(zip(dict.fromkeys(label for series in panels.values() for label in series), COLOURS))
+    for k, (axis, (title, series)) in enumerate(zip(axes[0], panels.items())):
+        for label, (x, y) in series.items():
+            axis.fill_between(_vector(x), _vector(y), color=colours[label], alpha=0.3, linewidth=0)
+            axis.plot(_vector(x), _vector(y), color=colours[label], label=label)
+        axis.set(title=title, xlabel="noise level σ", xscale="log", ylim=(0, 1.35 * axis.get_ylim()[1]))
+        if k < len(notes):
+            axis.text(0.03, 0.97, notes[k], transform=axis.transAxes, va="top", fontsize=8.5)
+    axes[0, 0].set_ylabel(ylabel)
+    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
+    return _done(figure)
+
+
 def estimates(values: Mapping[str, tuple[float, float]], *, xlabel: str, truth: float = 0.0, width: float = 6.0):
     """One dot a line with its ±2 standard errors, about a true value: label → (value, standard error)."""
     figure, axis = plt.subplots(figsize=(width, 0.75 + 0.34 * len(values)))

@@ -35,8 +35,8 @@ from gahb._chapters import (
     source,
     tags,
 )
-from gahb._dependencies import modules_used
-from gahb._files import replacing
+from gahb._dependencies import modules_used, networks_used
+from gahb._files import cache_dir, replacing
 from gahb._root import InputError, root
 
 __all__ = [
@@ -45,23 +45,37 @@ __all__ = [
 ]  # fmt: skip
 
 PACKAGE = Path(__file__).resolve().parent
-# what a module reads beside Python: shown in outputs, so part of the stamp
-_DATA = {"gahb.widgets": ("widgets/**/*.js", "widgets/**/*.css"), "gahb.zoo": ("**/*.safetensors",)}
 
 
 class ChapterFailed(RuntimeError):  # noqa: N818
     """A chapter stopped at a cell; what had run so far is kept beside its output."""
 
 
-def dependencies(chapter: Chapter) -> dict[str, Path]:
-    """Files of the package that a chapter depends on: modules by dotted name, data by relative path."""
-    modules = modules_used([cell.source for cell in code_cells(source(chapter))], PACKAGE)
-    data = {}
-    for module, patterns in _DATA.items():
-        if module in modules:
-            paths = [path for pattern in patterns for path in PACKAGE.glob(pattern)]
-            data |= {path.relative_to(PACKAGE).as_posix(): path for path in sorted(paths)}
-    return modules | data
+def dependencies(chapter: Chapter, values: dict[str, Any] | None = None) -> dict[str, Path]:
+    """Files that a chapter run with `values` depends on: modules by dotted name, data by relative path.
+
+    Data are the widgets' scripts and styles, and the zoo's networks and recipes that the chapter names.
+    """
+    sources = [cell.source for cell in code_cells(source(chapter))]
+    modules, data = modules_used(sources, PACKAGE), {}
+    if "gahb.widgets" in modules:
+        paths = [path for kind in ("js", "css") for path in PACKAGE.glob(f"widgets/**/*.{kind}")]
+        data |= {path.relative_to(PACKAGE).as_posix(): path for path in paths}
+    if "gahb.zoo" in modules:
+        known = _networks()
+        named = networks_used(sources, (values or {}).values(), {name for name, _ in known})
+        data |= {f"weights/{path.name}": path for name, path in known if name in named}
+    return modules | dict(sorted(data.items()))
+
+
+def _networks() -> list[tuple[str, Path]]:
+    """Recipes and weights by name: those that ship, and the weights that the user's cache holds of them."""
+    ships = [(path.stem, path) for path in PACKAGE.glob("weights/*.*")]
+    if not any((cache_dir() / "zoo").glob("*.safetensors")):
+        return ships
+    from gahb import zoo  # brings torch along
+
+    return ships + [(name, path) for name, path in zoo.files().items() if path.parent != zoo.SHIPPED]
 
 
 def stamp(chapter: Chapter, values: dict[str, Any]) -> str:
@@ -69,7 +83,7 @@ def stamp(chapter: Chapter, values: dict[str, Any]) -> str:
 
     Prose, and tags that only change how a page looks, are not in it.
     """
-    files = dependencies(chapter)
+    files = dependencies(chapter, values)
     about = {
         "code": [cell.source for cell in code_cells(source(chapter))],
         "values": values,
@@ -98,7 +112,7 @@ def execute(chapter: Chapter, out: Path, values: dict[str, Any], progress: bool 
     changed = {name: _plain(value) for name, value in values.items() if value != defaults[name]}
     out.parent.mkdir(parents=True, exist_ok=True)
     failed = out.with_name(f"{out.stem}.failed.ipynb")
-    manager, peak = _kernel_manager(_root_of(chapter))
+    manager, peak = _kernel_manager(_root_of(chapter), values["profile"])
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}-") as folder:
         start, running = Path(folder, "start.ipynb"), Path(folder, "running.ipynb")
         nbformat.write(notebook, start)
@@ -196,15 +210,19 @@ def _reason(error: BaseException) -> str | None:
     return "its kernel died, perhaps for want of memory" if isinstance(error, DeadKernelError) else None
 
 
-def _kernel_manager(root: Path) -> tuple[type, dict[str, int]]:
+def _kernel_manager(root: Path, profile: str) -> tuple[type, dict[str, int]]:
     """A kernel of the very interpreter that runs this, and, once it is done, its peak memory."""
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
 
     quiet = "--IPKernelApp.log_level=50"  # else a line about sockets or an interrupt at every end of a good run
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", quiet]
-    # figures go into the notebook, whatever MPLBACKEND the caller has
-    environment = {"GAHB_ROOT": str(root), "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    environment = {
+        "GAHB_ROOT": str(root),
+        "GAHB_PROFILE": profile,  # in the short ones the zoo trains nothing
+        # figures go into the notebook, whatever MPLBACKEND the caller has
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
     spec = KernelSpec(argv=command, display_name="Python 3", language="python", env=environment)
     peak: dict[str, int] = {}
 

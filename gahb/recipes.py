@@ -8,7 +8,9 @@
 step sees fresh images; with `n` the network is trained on that many, and
 `subset` ("first" or "second") says which of two disjoint sets. For a folder,
 `path` may hold environment variables; without `n`, its first tenth is kept
-for the test. `shuffle` permutes the pixels. `training` holds arguments of
+for the test. `shuffle` permutes the pixels. For photos, `more: {path: FOLDER,
+size: SIDE, share: SHARE}` takes that share of the training images from the
+pictures of a folder, cut at random from SIDE × SIDE pixels. `training` holds arguments of
 `gahb.fit`, and `snapshots`: steps at which the weights are kept too, so that
 one run tells how the network changes with the length of training.
 """
@@ -31,6 +33,7 @@ from torch import Tensor, nn
 from . import images as classes
 from ._validate import positive_int
 from .denoisers.networks import BFCNN, UNet
+from .kernels.counter import uniform
 from .risk import psnr_curve
 from .training import EVERY, ImageSource, fit
 
@@ -52,14 +55,18 @@ class Recipe:
 
     def __post_init__(self):
         self._check("network", NETWORKS, more={"kind"})
-        self._check("images", CLASSES, more={"kind", "n", "subset", "shuffle"},
+        of_photos = {"more"} if isinstance(self.images, dict) and self.images.get("kind") == "photos" else set()
+        self._check("images", CLASSES, more={"kind", "n", "subset", "shuffle", *of_photos},
                     less={"n", "start", "device", "progress"})
-        self._check("training", None, more={"snapshots"}, less={"network", "images", "checkpoint", "progress", "monitor", "log"})
+        self._check("training", None, more={"snapshots"},
+                    less={"network", "images", "checkpoint", "progress", "monitor", "log"})
         subset = self.images.get("subset", "first")
         if subset not in ("first", "second"):
             raise ValueError(f"recipe {self.name}: images.subset must be first or second, got {subset!r}")
         if self.images.get("n") is not None:
             positive_int(f"recipe {self.name}: images.n", self.images["n"])
+        if "more" in self.images:
+            _check_more(f"recipe {self.name}: images.more", self.images["more"], self.images["size"])
         every, last = self.training.get("every", EVERY), self.training["steps"]
         for step in self.snapshots:
             if step not in range(every, last, every):
@@ -103,7 +110,7 @@ class Recipe:
         """Images of the same class that are in neither subset."""
         return self._images(test=True, count=n)
 
-    def _images(self, *, test: bool, count: int = 64) -> ImageSource:
+    def _images(self, *, test: bool, count: int = 64, device: str = "cpu") -> ImageSource:
         arguments = dict(self.images)
         kind, n = arguments.pop("kind"), arguments.pop("n", None)
         second, shuffle = arguments.pop("subset", "first") == "second", arguments.pop("shuffle", None)
@@ -115,9 +122,15 @@ class Recipe:
             if test and len(rest) == 0:
                 raise ValueError(f"recipe {self.name}: n = {n} leaves no image of the folder to test with")
             return seen(rest[:count] if test else other if second else first)
+        more = arguments.pop("more", None)
         if kind == "photos" and test:
             arguments["split"] = "test"
+        if device != "cpu" and "device" in signature(CLASSES[kind]).parameters:
+            arguments["device"] = device
         make = partial(CLASSES[kind], **arguments)
+        if more and not test:
+            pictures = classes.folder(os.path.expandvars(more["path"]), more["size"])
+            make = _mixed(make, pictures, more["share"], arguments)
         if test:
             return seen(make(count, start=_TEST))
         offset = _SECOND if second else 0
@@ -127,16 +140,16 @@ class Recipe:
 
     def train(self, *, checkpoint=None, progress: bool = True, log: list | None = None,
               keep: Callable[[nn.Module, list], None] | None = None) -> nn.Module:
-        """Fit the network; `keep(network, log)` is called at every step of `snapshots`.
+        """Fit the network, on a GPU where there is one; `keep(network, log)` is called at every step of `snapshots`.
 
         The log has a learning curve: PSNR at `LEVELS` of images never trained on
         ("psnr") and, where the training images are finite, of 64 of them ("train_psnr").
         """
-        log = [] if log is None else log
-        source = self.source()
-        measured = {"psnr": self.test_images()}
+        log, device = [] if log is None else log, "cuda" if torch.cuda.is_available() else "cpu"
+        source = self._images(test=False, device=device)
+        measured = {"psnr": self.test_images().to(device)}
         if isinstance(source, Tensor):
-            measured["train_psnr"] = source[:64]
+            measured["train_psnr"] = source[:64].to(device)
 
         def monitor(network: nn.Module) -> dict:
             curves = {key: psnr_curve(network, images, LEVELS).psnr.tolist() for key, images in measured.items()}
@@ -146,7 +159,32 @@ class Recipe:
             return {}
 
         training = {key: value for key, value in self.training.items() if key != "snapshots"}
-        return fit(self.build(), source, checkpoint=checkpoint, progress=progress, log=log, monitor=monitor, **training)
+        network = self.build().to(device)
+        return fit(network, source, checkpoint=checkpoint, progress=progress, log=log, monitor=monitor, **training)
+
+
+def _check_more(where: str, more, size: int) -> None:
+    if not isinstance(more, dict) or set(more) != {"path", "size", "share"}:
+        raise ValueError(f"{where} must be a mapping of path, size and share, got {more!r}")
+    positive_int(f"{where}.size", more["size"], at_least=size)
+    share = more["share"]
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
+        raise ValueError(f"{where}.share must be in (0, 1], got {share!r}")
+
+
+def _mixed(make: Callable[..., Tensor], pictures: Tensor, share: float, arguments: dict) -> Callable[..., Tensor]:
+    """`make`, with a share of its images exchanged for crops of `pictures`; image i depends on (seed, i) only."""
+    size, seed = arguments["size"], arguments.get("seed", 0)
+
+    def mixed(n: int, start: int) -> Tensor:
+        images = make(n, start=start)
+        for i, (u, which) in enumerate(uniform(seed, "more", start, n, 2).tolist()):
+            if u < share:
+                picture = pictures[int(which * len(pictures)), None]  # (1, 1, H, W)
+                images[i] = classes.crops(picture, 1, size, seed=seed, start=start + i)[0]
+        return images
+
+    return mixed
 
 
 def build(specification: dict, *, seed: int = 0) -> nn.Module:

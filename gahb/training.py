@@ -13,7 +13,9 @@ noise level count alike.
 
 Everything random about step `s` is drawn from a generator seeded by
 (seed, s): a run that was killed and starts again from its checkpoint repeats
-the uninterrupted run bit for bit on the same machine and thread count.
+the uninterrupted run bit for bit on the same machine and thread count. Under
+`torchrun` each process takes its share of that step's batch, and the network
+is, to rounding, what one process makes of the whole batch.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +37,7 @@ from torch import Tensor, nn
 
 from ._files import replacing
 from ._progress import bar
+from ._team import agreed, leads, team
 from ._validate import check_images, check_sigma_range, positive_int
 from .denoisers.networks import BiasFreeNorm
 
@@ -62,6 +66,10 @@ def fit(
 ) -> nn.Module:
     """Train `network` in place as a blind denoiser and return it in eval mode.
 
+    On a GPU, where the network is, the noise is drawn from the same seeds, and
+    has other values than on the CPU. Under `torchrun` every process calls this
+    with the same arguments, and takes a GPU of its own where there are any.
+
     Parameters
     ----------
     network : a module of the denoiser contract.
@@ -72,7 +80,8 @@ def fit(
     steps, batch : optimizer steps, and images in each.
     seed : ≥ 0, of the order of the images, the noise levels and the noise.
     sigma_range : (lowest, highest) noise standard deviation, log-uniform.
-    checkpoint : file to resume from and to write every `every` steps.
+    checkpoint : file to resume from and to write every `every` steps; under
+        `torchrun` every process reads it, the first one writes it.
     learning_rate : peak of Adam's rate (linear rise over 2 % of the steps,
         then a half cosine to zero).
     weight_power : p of the weight $σ^{-p}$.
@@ -81,14 +90,14 @@ def fit(
     precision : "float32" or "bfloat16" (autocast, before the polish).
     compiled : whether `torch.compile` builds the step (needs a C++ compiler).
     monitor : called with the network in eval mode every `every` steps; what it
-        returns goes into the log.
+        returns goes into the log. Under `torchrun`, in the first process only.
     log : a list that receives ``{"step", "images", "loss", "seconds", …}``.
 
     Raises
     ------
     ValueError
-        on images outside [0, 1] or not 4-D, a bad range, or a checkpoint
-        that belongs to another run.
+        on images outside [0, 1] or not 4-D, a bad range, a batch that the
+        processes cannot share equally, or a checkpoint of another run.
     """
     steps, batch, every = (positive_int(k, v) for k, v in dict(steps=steps, batch=batch, every=every).items())
     seed = positive_int("seed", seed, at_least=0)
@@ -99,78 +108,107 @@ def fit(
         raise ValueError(f"polish must be in [0, 1], got {polish!r}")
     if isinstance(images, Tensor):
         check_images("images", images)
+    rank, processes = (0, 1) if team() is None else (team().global_rank, team().world_size)
+    if batch % processes:
+        raise ValueError(f"batch must be a multiple of the {processes} processes of torchrun, got {batch}")
+    if team() is not None:
+        team().to_device(network)
     weight = next(network.parameters())
     device, dtype = weight.device, weight.dtype
     network = network.to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99))
+    if team() is not None:
+        _lay_out_gains(network)
+    fused = True if device.type == "cuda" else None
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=fused)
     identity = dict(
         steps=steps, batch=batch, seed=seed, sigma_range=[low, high], learning_rate=learning_rate,
         weight_power=weight_power, polish=polish, precision=precision,
     )
     if isinstance(images, Tensor) and checkpoint is not None:
         identity["images"] = _fingerprint(images)
+    if isinstance(images, Tensor) and device.type == "cuda":
+        images = images.to(device)  # once, not share by share
     log = [] if log is None else log
     first, before = 0, 0.0
     if checkpoint is not None and Path(checkpoint).exists():
         first = _restore(Path(checkpoint), network, optimizer, identity, log)
         before = log[-1]["seconds"]
+    if (leading := agreed(first)) != first:
+        raise ValueError(f"checkpoint must be one file that all processes see, got {checkpoint} "
+                         f"at step {leading} in the first process and {first} in process {rank}")
+    module = network if team() is None else team().setup_module(network, move_to_device=False)  # averages gradients
 
     def loss_of(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        error = (network(y).float() - x).square().mean(dim=(1, 2, 3))
+        error = (module(y).float() - x).square().mean(dim=(1, 2, 3))
         return (weight * error).mean()
 
     step_loss = torch.compile(loss_of) if compiled else loss_of
     mean_weight = _mean_weight(low, high, weight_power)
     frozen_from = steps - round(polish * steps)
     began, running = time.perf_counter(), 0.0
-    ticks = bar(range(first, steps), initial=first, total=steps, progress=progress, desc="fit", unit="step")
-    for step in ticks:
-        x, sigma, z = _draw(images, batch, low, high, seed, step)
-        x, sigma, z = (t.to(device, dtype) for t in (x, sigma, z))
-        y = (x + sigma[:, None, None, None] * z).contiguous(memory_format=torch.channels_last)
-        weight = sigma.pow(-weight_power) / mean_weight
-        polishing = step >= frozen_from
-        _freeze(network, polishing)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * _schedule(step, steps)
-        autocast = precision == "bfloat16" and not polishing
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            loss = step_loss(y, x, weight)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        running += loss.detach()
-        if (step + 1) % every == 0 or step + 1 == steps:
-            span = (step % every) + 1
-            value = float(running) / min(span, step + 1 - first)
+    ticks = bar(range(first, steps), initial=first, total=steps, progress=progress and leads(), desc="fit", unit="step")
+    with _to_the_bit(device):
+        for step in ticks:
+            x, sigma, z = _draw(images, batch, low, high, seed, step, device=device, rank=rank, processes=processes)
+            x, sigma, z = (t.to(device, dtype) for t in (x, sigma, z))
+            y = (x + sigma[:, None, None, None] * z).contiguous(memory_format=torch.channels_last)
+            weight = sigma.pow(-weight_power) / mean_weight
+            polishing = step >= frozen_from
+            _set_norms(network, frozen=polishing, shared=processes > 1)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * _schedule(step, steps)
+            autocast = precision == "bfloat16" and not polishing
+            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                loss = step_loss(y, x, weight)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            running += loss.detach()
+            if (step + 1) % every and step + 1 < steps:
+                continue
+            mean = running if team() is None else team().all_reduce(running)
+            value = float(mean) / min(step % every + 1, step + 1 - first)
             if not math.isfinite(value):
                 raise FloatingPointError(f"loss is {value} at step {step + 1}; lower learning_rate, {learning_rate}")
+            running = 0.0
             log.append(dict(step=step + 1, images=(step + 1) * batch, loss=round(value, 7),
                             seconds=round(before + time.perf_counter() - began, 1)))
-            if monitor is not None:
+            ticks.set_postfix(loss=f"{value:.2e}")
+            if monitor is not None and leads():
                 log[-1].update(monitor(network.eval()))
                 network.train()
-            ticks.set_postfix(loss=f"{value:.2e}")
-            running = 0.0
-            if checkpoint is not None:
+            if checkpoint is not None and leads():
                 _save(Path(checkpoint), network, optimizer, identity, step + 1, log)
-    _freeze(network, False)
+    _set_norms(network, frozen=False, shared=False)
     return network.eval()
 
 
-def _draw(images, batch, low, high, seed, step):
-    """Images, noise levels and unit noise of one step, from (seed, step) only."""
-    generator = torch.Generator().manual_seed(_mix(seed, step))
+def _draw(images, batch, low, high, seed, step, *, device="cpu", rank=0, processes=1):
+    """Images, noise levels and unit noise of one step, from (seed, step) only: the share of one process."""
+    mixed, share = _mix(seed, step), batch // processes
+    generator, mine = torch.Generator().manual_seed(mixed), slice(rank * share, (rank + 1) * share)
     if isinstance(images, Tensor):
-        x = images[torch.randint(len(images), (batch,), generator=generator).to(images.device)]
+        x = images[torch.randint(len(images), (batch,), generator=generator)[mine].to(images.device)]
     else:
-        x = check_images("images(n, start)", images(batch, step * batch))
-        if len(x) != batch:
-            raise ValueError(f"images(n, start) must return n = {batch} images, got {len(x)}")
+        x = images(share, step * batch + mine.start)
+        if not isinstance(x, Tensor) or x.device.type == "cpu" or step % EVERY == 0:  # a GPU would wait to be read
+            check_images("images(n, start)", x)
+        if len(x) != share:
+            raise ValueError(f"images(n, start) must return n = {share} images, got {len(x)}")
     u = torch.rand(batch, generator=generator)
     # strata: one noise level in each of `batch` equal shares of log σ
     sigma = torch.exp(math.log(low) + (torch.arange(batch) + u) / batch * math.log(high / low))
-    return x, sigma, torch.randn(x.shape, generator=generator)
+    if torch.device(device).type != "cpu":
+        generator = torch.Generator(device).manual_seed(mixed)
+    z = torch.randn((batch, *x.shape[1:]), generator=generator, device=device)
+    return x, sigma[mine], z[mine]
+
+
+def _to_the_bit(device: torch.device) -> AbstractContextManager:
+    """On CUDA, convolutions by algorithms that sum in one order, and in float32 where they are in float32."""
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 def _fingerprint(images: Tensor) -> str:
@@ -196,10 +234,17 @@ def _mean_weight(low: float, high: float, power: float) -> float:
     return (low**-power - high**-power) / (power * math.log(high / low))
 
 
-def _freeze(network: nn.Module, frozen: bool) -> None:
+def _lay_out_gains(network: nn.Module) -> None:
+    """channels_last gives (1, C, 1, 1) other strides than its gradient has, which DDP would have to copy."""
     for module in network.modules():
         if isinstance(module, BiasFreeNorm):
-            module.frozen = frozen
+            module.gain.data = module.gain.data.flatten()[None, :, None, None]
+
+
+def _set_norms(network: nn.Module, *, frozen: bool, shared: bool) -> None:
+    for module in network.modules():
+        if isinstance(module, BiasFreeNorm):
+            module.frozen, module.shared = frozen, shared
 
 
 def _save(path: Path, network, optimizer, identity, step, log) -> None:

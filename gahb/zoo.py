@@ -4,7 +4,8 @@ A file of the zoo is a float16 safetensors file whose header holds the recipe
 (what network, trained on what, for how long), the training log, and a SHA-256
 checksum of all three. Some ship with the package, beside their recipes; what
 a user trains is kept in the cache (``GAHB_CACHE``, else ``~/.cache/gahb``)
-under the recipe's hash.
+under the recipe's hash. A chapter run in the smoke or the book profile
+(``GAHB_PROFILE``) trains nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -22,14 +24,31 @@ from torch import Tensor, nn
 
 from . import recipes
 from ._files import cache_dir, replacing
+from ._team import agreed, leads
+from .denoisers.published import load_published as load_published
 from .recipes import Recipe
 
 SHIPPED = Path(__file__).parent / "weights"
 
 
 def names() -> list[str]:
-    """Names of the shipped denoisers; `NAME@STEP` is one as it was at that step of its training."""
-    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+    """Names of the denoisers that are trained: those that ship, and shipped recipes whose weights the cache holds.
+
+    `NAME@STEP` is one as it was at that step of its training.
+    """
+    return sorted(files())
+
+
+def files() -> dict[str, Path]:
+    """Where the trained denoisers lie, by name."""
+    kept = {path.stem: path for path in _place().glob("*.safetensors")}
+    hashes = {recipes.read(path).hash: path.stem for path in SHIPPED.glob("*.yaml")} if kept else {}
+    found = {}
+    for stem, path in kept.items():
+        digest, at, step = stem.partition("@")
+        if digest in hashes:
+            found[f"{hashes[digest]}{at}{step}"] = path
+    return found | {path.stem: path for path in SHIPPED.glob("*.safetensors")}
 
 
 def recipe(name: str | os.PathLike) -> Recipe:
@@ -49,13 +68,14 @@ def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: boo
 
     A second call, in this process or another, waits for the first and returns
     what it made. An interrupted call goes on from its last checkpoint. The
-    recipe's snapshots are kept beside the file, as ``STEM@STEP``.
+    recipe's snapshots are kept beside the file, as ``STEM@STEP``. Under `torchrun`
+    all processes call it, and train one network together.
     """
-    place = cache_dir() / "zoo"
+    place = _place()
     place.mkdir(parents=True, exist_ok=True)
     target = Path(out) if out is not None else place / f"{recipe.hash}.safetensors"
-    with FileLock(place / f"{recipe.hash}.lock"):
-        if not target.exists():
+    with FileLock(place / f"{recipe.hash}.lock") if leads() else nullcontext():
+        if not agreed(target.exists()):
             checkpoint, log = place / f"{recipe.hash}.checkpoint", []
             content = dict(name=recipe.name, network=recipe.network, images=recipe.images, training=recipe.training,
                            made_with=dict(torch=torch.__version__, threads=torch.get_num_threads()))
@@ -64,8 +84,10 @@ def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: boo
                 export(network, target.with_stem(f"{target.stem}@{log[-1]['step']}"), recipe=content, log=log)
 
             network = recipe.train(checkpoint=checkpoint, progress=progress, log=log, keep=keep)
-            export(network, target, recipe=content, log=log)
-            checkpoint.unlink(missing_ok=True)
+            if leads():
+                export(network, target, recipe=content, log=log)
+                checkpoint.unlink(missing_ok=True)
+        agreed(None)  # the others wait until the file is there
     return target
 
 
@@ -74,26 +96,48 @@ def load(name: str | os.PathLike | Recipe) -> nn.Module:
 
     Parameters
     ----------
-    name : one of :func:`names`; the path of a file written by :func:`export`;
-        or a :class:`gahb.recipes.Recipe`, which is looked for in the cache, then
-        in what ships (under its name), and trained if it is in neither.
+    name : the name of a recipe that ships, or one of :func:`names`; the path of
+        a file written by :func:`export`; or a :class:`gahb.recipes.Recipe`. A
+        recipe is looked for in the cache, then in what ships (under its name),
+        and trained if it is in neither.
 
     Raises
     ------
     ValueError
-        for an unknown name, and for a file that is truncated, foreign, or
-        whose contents do not match their checksum.
+        for an unknown name; for a recipe not yet trained, in a chapter that
+        runs in the smoke or the book profile; and for a file that is truncated,
+        foreign, or whose contents do not match their checksum.
     """
-    if isinstance(name, Recipe):
-        kept, ships = cache_dir() / "zoo" / f"{name.hash}.safetensors", SHIPPED / f"{name.name}.yaml"
-        if not kept.exists() and name.name in names() and ships.is_file() and recipes.read(ships).hash == name.hash:
-            return load(name.name)
-        return load(train(name))
-    path = SHIPPED / f"{name}.safetensors"
+    path = _trained(name) if isinstance(name, Recipe) else SHIPPED / f"{name}.safetensors"
+    if not path.is_file() and (SHIPPED / f"{name}.yaml").is_file():
+        path = _trained(recipe(name))
     if not path.is_file():
-        path = Path(name)
+        path = files().get(str(name), Path(name))
     if not path.is_file():
         raise ValueError(f"name must be a file or one of {', '.join(names()) or '(none shipped)'}, got {str(name)!r}")
+    return _read(path)
+
+
+def _trained(recipe: Recipe) -> Path:
+    """The file that a recipe leads to; trained now if there is none, unless a short profile runs."""
+    kept, ships = _place() / f"{recipe.hash}.safetensors", SHIPPED / f"{recipe.name}.yaml"
+    if kept.is_file():
+        return kept
+    ours = ships.is_file() and recipes.read(ships).hash == recipe.hash
+    if ours and ships.with_suffix(".safetensors").is_file():
+        return ships.with_suffix(".safetensors")
+    profile = os.environ.get("GAHB_PROFILE", "").partition(",")[0]
+    if profile in ("smoke", "book"):
+        raise ValueError(f"{recipe.name} is not trained, and the {profile} profile trains nothing; "
+                         f"first run: gahb zoo train {recipe.name}{'' if ours else '.yaml'}")
+    return train(recipe)
+
+
+def _place() -> Path:
+    return cache_dir() / "zoo"
+
+
+def _read(path: Path) -> nn.Module:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

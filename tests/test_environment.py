@@ -120,7 +120,7 @@ def test_conda_agrees_with_pyproject():
 
 
 def test_extras_hold_what_their_names_say():
-    assert set(EXTRAS) == {"book", "lab", "node", "test"}
+    assert set(EXTRAS) == {"book", "cluster", "lab", "node", "test"}
     assert PROJECT["scripts"] == {"gahb": "gahb.cli:main"}
 
 

@@ -163,3 +163,18 @@ def test_distributions_are_shares():
     assert heights == [[0, round(1 / 3, 6), round(2 / 3, 6)], [0, 1]]
     assert len(right.patches) == 1 and left.get_xlim() == right.get_xlim()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["twins", "nearest"]
+
+
+def test_areas_are_filled_over_log_sigma():
+    x = [0.1, 1.0, 10.0]
+    both = {"bound": (x, [0.0, 4.0, 0.0]), "slack": (x, [0.0, 1.0, 0.0])}
+    panels = {"one": {"bound": (x, [1.0, 2.0, 0.0])}, "two": both}
+    figure = drawn(figures.areas(panels, ylabel="nats", notes=["area 1", "area 2"]))
+    left, right = figure.axes
+    assert left.get_xscale() == "log" and left.get_ylim()[0] == 0 and left.get_ylabel() == "nats"
+    assert [len(axis.collections) for axis in (left, right)] == [1, 2]
+    assert [axis.texts[0].get_text() for axis in (left, right)] == ["area 1", "area 2"]
+    (path,) = left.collections[0].get_paths()
+    assert path.vertices[:, 1].max() == 2 and path.vertices[:, 1].min() == 0  # down to the base
+    assert left.lines[0].get_color() == right.lines[0].get_color() != right.lines[1].get_color()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["bound", "slack"]

@@ -14,6 +14,7 @@ import nbformat
 import pytest
 
 from gahb import notebooks
+from gahb._dependencies import networks_used
 from gahb.notebooks import ChapterFailed, InputError
 
 HEADER = """---
@@ -74,8 +75,14 @@ def tree(tmp_path, monkeypatch):
         "widgets/__init__.py": "",
         "widgets/point.js": "",
         "zoo.py": "",
-        "weights.safetensors": "",
+        "weights/disks.yaml": "",
+        "weights/disks.safetensors": "",
+        "weights/disks@500.safetensors": "",
+        "weights/disks-n10-first.yaml": "",
+        "weights/faces-n10-first.safetensors": "",
+        "weights/photos.safetensors": "",
     }
+    (package / "weights").mkdir()
     for name, text in files.items():
         (package / name).write_text(text)
     monkeypatch.setattr(notebooks, "PACKAGE", package)
@@ -280,7 +287,8 @@ INNER = {"gahb.room.inner", "gahb.room._private", "gahb.ground", "gahb.late", "g
         ("%matplotlib inline\nimport gahb.far", ["gahb.far"]),
         ("from gahb.room.alone import x", ["gahb.room", "gahb.room.alone"]),
         ("import gahb\ngahb.widgets.point()", ["gahb.widgets", "widgets/point.js"]),
-        ("import gahb\ngahb.zoo.load('x')", ["gahb.zoo", "weights.safetensors"]),
+        ("import gahb\ngahb.zoo.load('x')", ["gahb.zoo"]),
+        ("import gahb\ngahb.zoo.load('photos')", ["gahb.zoo", "weights/photos.safetensors"]),
         ("this is no Python", []),
     ],
 )
@@ -311,6 +319,90 @@ def test_the_package_itself_is_read_as_python_does():
     loaded = set(done.stdout.split())
     assert "gahb.denoisers.networks" in loaded
     assert loaded <= set(modules_used(["import gahb\ngahb.UNet()"], notebooks.PACKAGE))
+
+
+NETWORKS = ["disks", "disks@500", "disks-n10-first", "disks-n10-second", "faces-n10-first", "photos"]
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("zoo.load('photos')", ["photos"]),
+        ("zoo.load('photos') if 'photos' in gahb.zoo.names() else None", ["photos"]),
+        ("{'photos'} <= set(zoo.names())", ["photos"]),
+        ("zoo.load('disks')", ["disks", "disks@500", "disks-n10-first", "disks-n10-second"]),
+        ("zoo.load('disks@500')", ["disks@500"]),
+        ("zoo.load(f'disks-n{n}-first')", ["disks-n10-first", "disks-n10-second"]),
+        ("zoo.load('disks-n{}-first'.format(n))", ["disks-n10-first", "disks-n10-second"]),
+        ("zoo.load('disks-n%d-first' % n)", ["disks-n10-first", "disks-n10-second"]),
+        ("zoo.load('disks-' + kind)", ["disks-n10-first", "disks-n10-second"]),
+        ("zoo.load(f'd{rest}')", ["disks", "disks@500", "disks-n10-first", "disks-n10-second"]),
+        ("zoo.load(f'{family}-n10-first')", []),
+        ("family = 'faces'\nzoo.load(f'{family}-n10-first')", ["faces-n10-first"]),
+        ("zoo.load(given)", []),
+        ("print('photo', 'of disks', f'{x:.2f}', f'')", []),
+        ("[zoo.load(name) for name in gahb.zoo.names()]", NETWORKS),
+        ("all = zoo.names()\n'photos' in all", NETWORKS),
+        ("from gahb.zoo import names\nnames()", NETWORKS),
+        ("this is no Python: 'photos'", []),
+    ],
+)
+def test_networks_used(code, names):
+    assert sorted(networks_used([code], [], NETWORKS)) == sorted(names)
+
+
+def test_networks_used_through_parameters():
+    for values in (["faces"], [("x", "faces")], [["faces"], 3, None, 0.1]):
+        assert networks_used(["zoo.load(f'{family}-n10-first')"], values, NETWORKS) == {"faces-n10-first"}
+
+
+def test_the_stamp_sees_the_networks_that_the_chapter_names_and_no_others(tree):
+    chapter, values = write(tree, "01_tiny", "import gahb\ngahb.zoo.load(f'disks-n{size}-{names[0]}')"), {}
+    stamps, weights = [notebooks.stamp(chapter, values)], tree / "gahb" / "weights"
+
+    def differs() -> bool:
+        stamps.append(notebooks.stamp(chapter, values))
+        return stamps[-1] != stamps[-2]
+
+    (weights / "photos.safetensors").write_text("trained again")
+    (weights / "faces-n10-second.safetensors").write_text("new")
+    assert not differs()
+    (weights / "disks-n10-first.safetensors").write_text("trained")
+    assert differs()
+    (weights / "disks-n10-first.safetensors").write_text("trained again")
+    assert differs()
+    (weights / "disks-n10-first.yaml").write_text("another recipe")
+    assert differs()
+    assert "weights/photos.safetensors" in notebooks.dependencies(chapter, {"names": ["photos"]})
+
+
+def test_the_stamp_sees_networks_of_the_cache(tree, monkeypatch):
+    """What a person trains with `gahb zoo train` changes the chapters that were waiting for it."""
+    from gahb import zoo
+
+    monkeypatch.setenv("GAHB_CACHE", str(tree / "cache"))
+    monkeypatch.setattr(zoo, "SHIPPED", tree / "gahb" / "weights")
+    (zoo.SHIPPED / "disks.safetensors").unlink()
+    for path in zoo.SHIPPED.glob("*.yaml"):
+        steps = f"training: {{steps: {len(path.stem)}}}"
+        path.write_text(f"network: {{kind: UNet}}\nimages: {{kind: disks, size: 8}}\n{steps}")
+    kept = tree / "cache" / "zoo" / f"{zoo.recipe('disks').hash}.safetensors"
+    waiting = write(tree, "01_tiny", "import gahb\ngahb.zoo.load('disks')")
+    other = write(tree, "02_other", "import gahb\ngahb.zoo.load('photos')")
+    before = [notebooks.stamp(chapter, {}) for chapter in (waiting, other)]
+    kept.parent.mkdir(parents=True)
+    kept.write_text("trained")
+    after = [notebooks.stamp(chapter, {}) for chapter in (waiting, other)]
+    assert before[0] != after[0] and before[1] == after[1]
+    assert kept in notebooks.dependencies(waiting).values()
+
+
+def test_the_kernel_knows_the_profile(tree):
+    """The zoo trains nothing in the short profiles; GAHB_PROFILE tells it which one runs."""
+    chapter = write(tree, "01_tiny", "import os\nprint(os.environ['GAHB_PROFILE'])")
+    values = notebooks.parameters(chapter) | {"profile": "smoke, with size=3"}
+    notebooks.execute(chapter, tree / "out.ipynb", values, progress=False)
+    assert texts(tree / "out.ipynb")[-1] == "smoke, with size=3\n"
 
 
 def test_stamp_changes_with_what_outputs_depend_on_and_with_nothing_else(tree, monkeypatch):

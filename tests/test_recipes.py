@@ -19,6 +19,9 @@ SMALL = dict(
 )
 
 
+PHOTOS, MORE = {"kind": "photos", "size": 8}, {"path": "there", "size": 16, "share": 0.5}
+
+
 def small(name="small", **changes) -> Recipe:
     return Recipe(name=name, **{**SMALL, **changes})
 
@@ -72,6 +75,8 @@ def test_the_hash_is_of_all_but_the_name():
         dict(training={**SMALL["training"], "steps": 7}),
         dict(training={**SMALL["training"], "seed": 2}),
         dict(training={**SMALL["training"], "precision": "bfloat16"}),
+        dict(training={**SMALL["training"], "snapshots": [2]}),
+        dict(training={**SMALL["training"], "snapshots": [2, 4]}),
     ]
     hashes = {small(**change).hash for change in changes}
     assert len(hashes) == len(changes) and recipe.hash not in hashes
@@ -174,6 +179,30 @@ def test_a_folder(pictures):
         of(kind="folder", path="$NOWHERE/x", size=16).source()
 
 
+def test_photos_with_more_from_a_folder(pictures):
+    """A share of the training images is cut from the folder; the test images are the same photographs as without."""
+    more = {"path": "$PICTURES", "size": 16, "share": 0.6}
+    plain, mixed = of(kind="photos", size=8, seed=2), of(kind="photos", size=8, seed=2, more=more)
+    n = 200
+    first, both = plain.source()(n, 7), mixed.source()(n, 7)
+    cut = (both != first).flatten(1).any(1)
+    # 200 draws, seed 2: the share is binomial, so within 3 standard errors of 0.6
+    assert abs(cut.float().mean() - 0.6) < 3 * (0.6 * 0.4 / n) ** 0.5
+    tiles = images.folder(pictures, 16)[:, 0]
+    windows = tiles.unfold(1, 8, 1).unfold(2, 8, 1).flatten(0, 2)  # all crops, unturned
+    turned = [torch.rot90(windows, k, (1, 2)) for k in range(4)]
+    every = {tuple(w.flatten().tolist()) for part in turned for w in torch.cat([part, part.flip(2)])}
+    assert {tuple(image.flatten().tolist()) in every for image in both[cut]} == {True}
+    assert len({int(image.sum() * 255) for image in both[cut]}) > 50  # from many places
+    # image i depends on its index only, and is the same where n is given
+    assert torch.equal(mixed.source()(3, 57), both[50:53])
+    assert torch.equal(of(kind="photos", size=8, seed=2, more=more, n=20).source(), mixed.source()(20, 0))
+    assert torch.equal(mixed.test_images(4), plain.test_images(4))
+    assert mixed.hash != plain.hash
+    with pytest.raises(FileNotFoundError, match=r"path must be a folder of images, got '\$NOWHERE'"):
+        of(kind="photos", size=8, more={**more, "path": "$NOWHERE"}).source()
+
+
 # --- training -------------------------------------------------------------------------------
 
 
@@ -205,9 +234,22 @@ def test_train_keeps_a_learning_curve():
         (dict(images={"kind": "disks", "size": 8, "start": 3}), "images takes .*, got start"),
         (dict(images={**SMALL["images"], "subset": "third"}), "images.subset must be first or second, got 'third'"),
         (dict(images={**SMALL["images"], "n": 0}), "recipe small: images.n must be an integer of at least 1, got 0"),
+        (dict(images={**PHOTOS, "more": "there"}), "more must be a mapping of path, size and share, got 'there'"),
+        (dict(images={**PHOTOS, "more": {"path": "a"}}), r"images.more must be a mapping of .*, got \{'path': 'a'\}"),
+        (dict(images={**PHOTOS, "more": {**MORE, "size": 4}}), "more.size must be an integer of at least 8, got 4"),
+        (dict(images={**PHOTOS, "more": {**MORE, "share": 0}}), r"images.more.share must be in \(0, 1\], got 0"),
+        (dict(images={**PHOTOS, "more": {**MORE, "share": "all"}}), r"images.more.share must be in .*, got 'all'"),
+        (dict(images={**SMALL["images"], "more": MORE}), "recipe small: images takes .*, got more"),
         (dict(training={"batch": 4}), "recipe small: training must say steps"),
         (dict(training={"steps": 4, "epochs": 2}), "recipe small: training takes .*steps.*, got epochs"),
         (dict(training={"steps": 4, "log": 2}), "recipe small: training takes .*, got log"),
+        (dict(training={**SMALL["training"], "snapshots": [2, 3]}),
+         "recipe small: training.snapshots must be multiples of every = 2 below steps = 6, got 3"),
+        (dict(training={**SMALL["training"], "snapshots": [6]}), "multiples of every = 2 below steps = 6, got 6"),
+        (dict(training={**SMALL["training"], "snapshots": [0]}), "multiples of every = 2 below steps = 6, got 0"),
+        (dict(training={**SMALL["training"], "snapshots": [-2]}), "multiples of every = 2 below steps = 6, got -2"),
+        (dict(training={**SMALL["training"], "snapshots": ["2"]}), "multiples of every = 2 below steps = 6, got '2'"),
+        (dict(training={"steps": 800, "snapshots": [100]}), "multiples of every = 500 below steps = 800, got 100"),
     ],
 )
 def test_refuses(changes, message):

@@ -203,6 +203,17 @@ def test_a_step_depends_on_seed_and_number_only():
         assert not torch.equal(first[2], other[2])
 
 
+def test_the_numbers_stay_what_they_were():
+    """Else a checkpoint goes on with another run, and a recipe that is trained again ends elsewhere."""
+    assert training._mix(5, 9) == 3463469359243423475
+    generator = torch.Generator().manual_seed(training._mix(5, 9))
+    index, u = torch.randint(24, (4,), generator=generator), torch.rand(4, generator=generator)
+    z = torch.randn(4, 1, 16, 16, generator=generator)
+    sigma = torch.exp(math.log(0.01) + (torch.arange(4) + u) / 4 * math.log(100))
+    drawn = training._draw(IMAGES, 4, 0.01, 1.0, 5, 9)
+    assert all(torch.equal(a, b) for a, b in zip(drawn, (IMAGES[index], sigma, z)))
+
+
 @pytest.mark.parametrize("power", [0, 0.5, 1.2, 2])
 def test_weights_have_mean_one(power):
     low, high = 0.005, 1.0
@@ -384,6 +395,39 @@ def test_integers_of_numpy_are_integers(tmp_path):
     settings = SETTINGS | dict(steps=np.int64(20), seed=np.int32(3), batch=np.int64(4))
     a = gahb.fit(network(), IMAGES, checkpoint=tmp_path / "a", **settings)
     assert same(a, gahb.fit(network(seed=1), IMAGES, checkpoint=tmp_path / "a", **SETTINGS))
+
+
+# --- on a GPU ----------------------------------------------------------------------------
+
+on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.cuda
+@on_cuda
+def test_noise_is_drawn_on_the_device():
+    """From (seed, step) as well; images and noise levels are those of the CPU."""
+    here = training._draw(IMAGES, 8, 0.01, 1.0, 5, 9)
+    there, again = (training._draw(IMAGES.cuda(), 8, 0.01, 1.0, 5, 9, device=torch.device("cuda")) for _ in range(2))
+    assert there[0].is_cuda and there[2].is_cuda and all(torch.equal(a, b) for a, b in zip(there, again))
+    assert torch.equal(here[0], there[0].cpu()) and torch.equal(here[1], there[1].cpu())
+    assert abs(there[2].mean()) < 4 / math.sqrt(2048) and abs(there[2].var() - 1) < 4 * math.sqrt(2 / 2048)
+
+
+@pytest.mark.cuda
+@on_cuda
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize(("precision", "compiled"), [("float32", False), ("bfloat16", False), ("bfloat16", True)])
+def test_killed_on_cuda_it_ends_with_the_same_bits(tmp_path, precision, compiled):
+    settings = SETTINGS | dict(precision=precision, compiled=compiled)
+    for source, killed in ((lambda n, start: stream(n, start).cuda(), interrupted_at(10)), (IMAGES, None)):
+        whole = gahb.fit(network().cuda(), source, **settings)
+        file = tmp_path / f"{killed}.checkpoint"
+        if killed is not None:
+            with pytest.raises(KilledError):
+                gahb.fit(network().cuda(), killed, checkpoint=file, **settings)
+        resumed = gahb.fit(network().cuda(), source, checkpoint=file, **settings)
+        assert same(whole, resumed) and next(resumed.parameters()).is_cuda
+        assert not torch.backends.cudnn.deterministic
 
 
 # --- refusals ----------------------------------------------------------------------------

@@ -60,14 +60,18 @@ def test_round_trip(tmp_path, kind, specification):
     assert zoo.load(str(path)).recipe == recipe
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", sorted(path.stem for path in zoo.SHIPPED.glob("*.safetensors")))
 def test_what_ships_loads_and_says_how_it_was_made(name):
     loaded = zoo.load(name)
     assert not loaded.training
-    assert {"network", "images", "training"} <= set(loaded.recipe)
-    assert loaded.recipe["network"]["kind"] in ("UNet", "BFCNN")
-    assert loaded.log and loaded.log[-1]["step"] == loaded.recipe["training"]["steps"]
-    assert loaded.log[-1]["loss"] < loaded.log[0]["loss"]
+    family, _, step = name.partition("@")
+    written = zoo.recipe(family)
+    assert loaded.recipe["network"] == written.network
+    if name != "photos":  # trained before its recipe was a file
+        assert (loaded.recipe["images"], loaded.recipe["training"]) == (written.images, written.training)
+    assert loaded.log and loaded.log[-1]["step"] == int(step or loaded.recipe["training"]["steps"])
+    assert loaded.log[-1]["loss"] <= loaded.log[0]["loss"]
+    assert step or loaded.log[-1]["loss"] < loaded.log[0]["loss"]
 
 
 def test_the_photo_denoiser_ships_and_denoises():
@@ -187,3 +191,66 @@ def test_a_full_disk_leaves_the_old_file_whole(stored, monkeypatch):
         zoo.export(network(), stored, recipe=RECIPE, log=[])
     assert stored.read_bytes() == content
     assert [p.name for p in stored.parent.iterdir()] == ["tiny.safetensors"]
+
+
+# --- recipes: found, trained, or refused --------------------------------------------------------
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A zoo of its own: recipes `trained` and `waiting`, weights of the first, and an empty cache."""
+    monkeypatch.setattr(zoo, "SHIPPED", tmp_path / "weights")
+    monkeypatch.setenv("GAHB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("GAHB_PROFILE", raising=False)
+    text = "network: {kind: UNet, width: 4, depth: 1}\nimages: {kind: disks, size: 8}\ntraining: {steps: 4, every: 2}\n"
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "trained.yaml").write_text(text.replace("4, every", "3, every"))
+    (tmp_path / "weights" / "waiting.yaml").write_text(text)
+    zoo.export(network(), tmp_path / "weights" / "trained.safetensors", recipe=RECIPE, log=LOG)
+    return tmp_path / "weights"
+
+
+def of_the_first_test(denoiser) -> bool:
+    return all(torch.equal(a.half(), b.half()) for a, b in zip(denoiser.parameters(), network().parameters()))
+
+
+@pytest.mark.parametrize("profile", ["smoke", "book", "book, with size=3", "smoke, with alpha=2.0"])
+def test_the_short_profiles_train_nothing(shipped, monkeypatch, profile):
+    monkeypatch.setenv("GAHB_PROFILE", profile)
+    refused = f"waiting is not trained, and the {profile.split(',')[0]} profile trains nothing; first run: "
+    for asked in ("waiting", zoo.recipe("waiting")):
+        with pytest.raises(ValueError, match=f"{refused}gahb zoo train waiting$"):
+            zoo.load(asked)
+    (shipped.parent / "mine.yaml").write_text((shipped / "waiting.yaml").read_text())
+    with pytest.raises(ValueError, match=r"mine is not trained, .*; first run: gahb zoo train mine\.yaml$"):
+        zoo.load(zoo.recipe(shipped.parent / "mine.yaml"))
+    assert zoo.names() == ["trained"] and not (shipped.parent / "cache" / "zoo").exists()
+    assert of_the_first_test(zoo.load("trained")) and of_the_first_test(zoo.load(zoo.recipe("trained")))
+    zoo.train(zoo.recipe("waiting"), progress=False)  # what the command does
+    assert zoo.names() == ["trained", "waiting"]
+    assert zoo.load("waiting").recipe["name"] == zoo.load(zoo.recipe("waiting")).recipe["name"] == "waiting"
+
+
+@pytest.mark.parametrize("profile", [None, "paper", "paper, with size=3"])
+def test_elsewhere_a_missing_recipe_is_trained(shipped, monkeypatch, profile):
+    if profile:
+        monkeypatch.setenv("GAHB_PROFILE", profile)
+    assert zoo.load("waiting").log[-1]["step"] == 4
+    assert len(list((shipped.parent / "cache" / "zoo").glob("*.safetensors"))) == 1
+
+
+def test_names_are_of_what_is_trained(shipped):
+    """Weights in the cache go by the name of the shipped recipe that they follow; others have no name."""
+    text = (shipped / "waiting.yaml").read_text().replace("steps: 4", "steps: 6, snapshots: [2, 4]")
+    (shipped / "waiting.yaml").write_text(text)
+    (shipped.parent / "mine.yaml").write_text(text.replace("disks", "photos"))
+    zoo.train(zoo.recipe("waiting"), progress=False)
+    zoo.train(zoo.recipe(shipped.parent / "mine.yaml"), progress=False)
+    assert zoo.names() == ["trained", "waiting", "waiting@2", "waiting@4"]
+    assert [zoo.load(f"waiting{at}").log[-1]["step"] for at in ("", "@2", "@4")] == [6, 2, 4]
+    (shipped / "waiting.yaml").write_text(text.replace("steps: 6", "steps: 8"))  # another recipe now
+    assert zoo.names() == ["trained"]
+
+
+def test_published_denoisers_are_at_hand():
+    assert zoo.load_published is gahb.denoisers.published.load_published

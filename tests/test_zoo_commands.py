@@ -15,7 +15,7 @@ import torch
 import yaml
 from safetensors import safe_open
 
-from gahb import recipes, zoo
+from gahb import recipes, training, zoo
 from gahb.cli import main
 
 TINY = dict(
@@ -194,6 +194,44 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path):
     assert (tmp_path / "trained").read_text().count("tiny") == 5
 
 
+@pytest.mark.parametrize("n", [None, 6])
+@pytest.mark.parametrize("saved", [True, False], ids=["after its checkpoint", "before it"])
+def test_snapshots_are_the_run_stopped_there(cache, tmp_path, monkeypatch, n, saved):
+    """Stopped at step 10, just after or just before that step's checkpoint; then resumed; then once more in one go."""
+    images = {"n": n} if n else {}
+    recipe = recipes.read(write(tmp_path, images=images, training={"snapshots": [5, 10]}))
+    save = training._save
+
+    def stops(*state):
+        if saved or state[4] < 10:
+            save(*state)
+        if state[4] == 10:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_save", stops)
+        with pytest.raises(KeyboardInterrupt):
+            zoo.train(recipe, progress=False)
+    names = {step: f"{recipe.hash}@{step}.safetensors" for step in (5, 10)}
+    assert {path.name for path in cache.glob("*.safetensors")} == set(names.values())
+    with safe_open(cache / f"{recipe.hash}.checkpoint", "pt") as file:
+        at = 5 + 5 * saved
+        stopped = {key[8:]: file.get_tensor(key) for key in file.keys() if key.startswith("network.")}
+        assert file.metadata()["step"] == str(at)
+    _, _, kept = content(cache / names[at])
+    assert kept.keys() == stopped.keys() and all(torch.equal(kept[key], stopped[key].half()) for key in kept)
+    for step, name in names.items():
+        _, log, _ = content(cache / name)
+        assert [entry["step"] for entry in log] == list(range(5, step + 1, 5))
+        assert all(len(entry["psnr"]) == len(recipes.LEVELS) for entry in log)
+        assert all(len(entry.get("train_psnr", ())) == (len(recipes.LEVELS) if n else 0) for entry in log)
+    assert not same(cache / names[5], cache / names[10])
+    zoo.train(recipe, progress=False)
+    zoo.train(recipe, tmp_path / "whole.safetensors", progress=False)
+    for at in ("", "@5", "@10"):
+        assert same(cache / f"{recipe.hash}{at}.safetensors", tmp_path / f"whole{at}.safetensors")
+
+
 def test_a_recipe_is_looked_for_in_the_cache_then_in_what_ships(shipped, cache, tmp_path, monkeypatch):
     recipe = recipes.read(write(shipped))
     zoo.train(recipe, shipped / "tiny.safetensors", progress=False)
@@ -331,6 +369,110 @@ def test_bad_input(shipped, cache, tmp_path, monkeypatch, capsys, arguments, mes
     said = capsys.readouterr()
     assert said.err.startswith(f"gahb: {message}") and said.out == ""
     assert sorted(tmp_path.rglob("*")) == before
+
+
+NOTING = """
+import os
+from gahb import recipes
+
+if not hasattr(recipes.Recipe, "noted"):  # Dask loads this more than once
+    train = recipes.Recipe.train
+
+    def noted(self, *, checkpoint, **keywords):
+        with open(os.environ["NOTES"], "a") as file:
+            file.write(f"{self.name} {os.getpid()} {checkpoint.exists()}\\n")
+        return train(self, checkpoint=checkpoint, **keywords)
+
+    recipes.Recipe.train = recipes.Recipe.noted = noted
+"""
+
+
+@pytest.mark.slow
+def test_a_sweep_by_dask_survives_a_killed_worker(tmp_path):
+    """One of two workers is killed midway: every recipe is trained, once, and to the bits of an uninterrupted run."""
+    names, notes, scheduler = ("a", "wrong", "b", "c"), tmp_path / "notes", tmp_path / "scheduler.json"
+    long = {"steps": 200, "every": 10, "polish": 0.5}
+    paths = {name: write(tmp_path, name, training={**long, "seed": i}) for i, name in enumerate(names)}
+    write(tmp_path, "wrong", images={"size": 9})  # which the network cannot pool
+    (tmp_path / "noting.py").write_text(NOTING)
+    environment = {**ENVIRONMENT, "GAHB_CACHE": str(tmp_path / "cache"), "NOTES": str(notes)}
+    place, running = tmp_path / "cache" / "zoo", []
+
+    def start(who: str, *words) -> subprocess.Popen:
+        with (tmp_path / f"{who}.out").open("w") as out:
+            command = [sys.executable, *map(str, words)]
+            running.append(subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=out, stderr=out))
+        return running[-1]
+
+    def said_by(who: str) -> str:
+        return (tmp_path / f"{who}.out").read_text()
+
+    def begun() -> list[list[str]]:
+        return [line.split() for line in notes.read_text().splitlines()]
+
+    common = ("--scheduler-file", scheduler, "--dashboard-address", "127.0.0.1:0", "--host", "127.0.0.1")
+    try:
+        first = start("scheduler", "-m", "distributed.cli.dask_scheduler", *common, "--port", "0")
+        assert wait_for(lambda: scheduler.exists() and scheduler.read_text().endswith("}"), first), said_by("scheduler")
+        workers = [start(f"worker-{i}", "-m", "distributed.cli.dask_worker", *common, "--nthreads", "1", "--no-nanny",
+                         "--memory-limit", "0", "--preload", "noting.py", "--local-directory", tmp_path)
+                   for i in range(2)]
+        address = json.loads(scheduler.read_text())["address"].replace("tcp", "dask")
+        sweep = start("sweep", "-c", "from gahb.cli import main; raise SystemExit(main())", "zoo", "train",
+                      *paths.values(), "--executor", address)
+        checkpoint = place / f"{recipes.read(paths['a']).hash}.checkpoint"
+        assert wait_for(checkpoint.exists, sweep), said_by("sweep")
+        (pid,) = (int(pid) for name, pid, _ in begun() if name == "a")
+        (victim,) = (worker for worker in workers if worker.pid == pid)
+        victim.kill()
+        assert sweep.wait(timeout=200) == 1, said_by("sweep")
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    said = dict(line.split(": ", 1) for line in said_by("sweep").splitlines() if line.split(": ")[0] in names)
+    assert said.keys() == set(names) and said["wrong"].startswith("failed, ") and "pools by 2" in said["wrong"]
+    # each begun once, the one that fails too, and "a" once more, by the other worker and from its checkpoint
+    once = [[name, "False"] for name in sorted(names)]
+    assert sorted([name, resumed] for name, _, resumed in begun()) == sorted([*once, ["a", "True"]])
+    assert [int(pid) == victim.pid for name, pid, _ in begun() if name == "a"] == [True, False]
+    assert {path.suffix for path in place.iterdir()} <= {".safetensors", ".lock"}
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = zoo.train(recipes.read(paths["a"]), tmp_path / "alone.safetensors")
+    finally:
+        torch.set_num_threads(threads)
+    assert same(alone, said["a"])
+
+
+@pytest.mark.parametrize(
+    ("fails", "threads", "message"),
+    [
+        (OSError("Timed out"), {}, "no Dask scheduler answers at tcp://localhost:8786: Timed out"),
+        (None, {"tcp://one:1": 1, "tcp://two:2": 4},
+         "a worker must train one recipe at a time, and tcp://two:2 runs 4 side by side: dask worker"),
+    ],
+)
+def test_a_cluster_that_cannot_train_is_refused(shipped, cache, monkeypatch, capsys, fails, threads, message):
+    class Client:
+        closed = False
+
+        def __init__(self, address, timeout):
+            if fails is not None:
+                raise fails
+
+        def nthreads(self):
+            return threads
+
+        def close(self):
+            Client.closed = True
+
+    write(shipped)
+    monkeypatch.setattr("distributed.Client", Client)
+    assert main(["zoo", "train", "tiny", "--executor", "dask://localhost:8786"]) == 2
+    assert capsys.readouterr().err.startswith(f"gahb: --executor: {message}")
+    assert not cache.exists() and Client.closed == (fails is None)
 
 
 def test_dask_is_asked_for_by_name_where_it_is_missing(shipped, cache, monkeypatch, capsys):

@@ -42,17 +42,23 @@ class Empirical(_ClosedForm):
       w_i = \frac{\exp(-\|y - x_i\|^2/2\sigma^2)}{\sum_j \exp(-\|y - x_j\|^2/2\sigma^2)}$$
 
     This is what a network with unlimited capacity and training would become.
+    Points in float64 are computed in float64; others to 1e-4 or better, most
+    often to the rounding of the answer, at about the speed of two float32
+    matrix products. On CUDA, with Triton installed and images of up to 2,048
+    values on the device, by one fused kernel that reads each image once.
     Its Jacobian is the posterior covariance over σ², in forward and reverse
     mode, at a memory that does not depend on N; second derivatives, and
     derivatives in σ, are refused.
 
     Parameters
     ----------
-    images : (N, …), N ≥ 1; float, or uint8 (then divided by 255).
+    images : (N, …), N ≥ 1; float, or uint8 (then divided by 255). They are
+        not copied: a memory-mapped array (``torch.from_numpy(numpy.memmap(…))``)
+        may be larger than memory.
     block : images read at a time.
     """
 
-    def __init__(self, images: Tensor, *, block: int = 2048):
+    def __init__(self, images: Tensor, *, block: int = 1024):
         if not isinstance(images, Tensor) or images.ndim < 2 or len(images) == 0:
             raise ValueError(f"images must be a tensor (N, …) with N ≥ 1, got {_describe(images)}")
         self.block = positive_int("block", block)
@@ -66,11 +72,12 @@ class Empirical(_ClosedForm):
         _check_finite("images", total)
         self._centre = total / len(images)
 
-    def _mean(self, y: Tensor, variance: Tensor) -> Tensor:
+    def __call__(self, y: Tensor, sigma=None) -> Tensor:
+        flat, variance = self._prepare(y, sigma)
         # uint8 images: everything in units of 1/255; images on another device come block by block
-        centre = self._centre.to(y.device)
-        mean = PosteriorMean.apply(y * self._scale, self._flat, centre, variance * self._scale**2, self.block)
-        return mean / self._scale
+        scale, centre, exact = self._scale, self._centre.to(y.device), y.dtype == torch.float64
+        mean = PosteriorMean.apply(flat * scale, self._flat, centre, variance * scale**2, self.block, exact)
+        return (mean / scale).reshape(y.shape).to(y.dtype)
 
 
 class Gaussian(_ClosedForm):

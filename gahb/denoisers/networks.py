@@ -30,12 +30,13 @@ class BiasFreeNorm(nn.Module):
     In training mode $s_c$ is the batch's (gradients flow through it) and a
     running mean of it is kept; in eval mode, and once `frozen` is set, the
     running value is used and the layer is linear. No mean is subtracted from
-    the output and nothing is added: homogeneity is kept.
+    the output and nothing is added: homogeneity is kept. With `shared` set the
+    batch is that of all processes of torch.distributed, each with an equal share.
     """
 
     def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5):
         super().__init__()
-        self.momentum, self.eps, self.frozen = momentum, eps, False
+        self.momentum, self.eps, self.frozen, self.shared = momentum, eps, False, False
         self.gain = nn.Parameter(torch.ones(1, channels, 1, 1))
         self.register_buffer("running_sd", torch.ones(1, channels, 1, 1))
 
@@ -44,10 +45,21 @@ class BiasFreeNorm(nn.Module):
             return h * (self.gain / self.running_sd)
         wide = h.to(torch.promote_types(h.dtype, torch.float32))
         variance = wide.var(dim=(0, 2, 3), keepdim=True, unbiased=False)
+        if self.shared:
+            variance = _of_all(variance, wide.mean(dim=(0, 2, 3), keepdim=True))
         sd = (variance + self.eps).sqrt()
         with torch.no_grad():
             self.running_sd.lerp_(sd, self.momentum)
         return h * (self.gain / sd).to(h.dtype)
+
+
+def _of_all(variance: Tensor, mean: Tensor) -> Tensor:
+    """Variance of the batch from those of its equal shares: mean of the variances plus variance of the means."""
+    from torch.distributed import _functional_collectives, group  # under its underscore torch keeps what has gradients
+
+    moments = torch.cat([variance, mean])[None]  # (1, 2, C, 1, 1)
+    variances, means = _functional_collectives.all_gather_single_autograd(moments, 0, group.WORLD).unbind(1)
+    return variances.mean(dim=0, keepdim=True) + means.var(dim=0, keepdim=True, unbiased=False)
 
 
 def _conv(inputs: int, outputs: int) -> nn.Conv2d:
@@ -167,15 +179,17 @@ class BFCNN(_BiasFreeDenoiser):
     layers : convolutions, at least 3 (21 at width 64: 0.70 M parameters,
         receptive field 43×43).
     channels : channels of the image.
+    linear_first : whether the first convolution has no ReLU, as in some published networks.
     """
 
-    def __init__(self, width: int = 64, layers: int = 21, channels: int = 1):
+    def __init__(self, width: int = 64, layers: int = 21, channels: int = 1, linear_first: bool = False):
         super().__init__()
         self.width = positive_int("width", width)
         self.layers = positive_int("layers", layers, at_least=3)
         self.channels = positive_int("channels", channels)
         inner = [m for _ in range(layers - 2) for m in _conv_norm_relu(width, width)]
-        self.chain = nn.Sequential(_conv(channels, width), nn.ReLU(), *inner, _conv(width, channels))
+        first = nn.Identity() if linear_first else nn.ReLU()
+        self.chain = nn.Sequential(_conv(channels, width), first, *inner, _conv(width, channels))
 
     def residual(self, y: Tensor) -> Tensor:
         """The predicted noise $r(y) = y - f(y)$."""

@@ -10,6 +10,7 @@ not weakly differentiable, and Stein's identity fails for it).
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -50,22 +51,89 @@ class Wiener:
         return mean + torch.fft.ifft2(coefficients, norm="ortho").real
 
 
-class Wavelet:
+class CycleSpun:
+    """Shrinkage in an orthonormal periodised wavelet transform, averaged over circular shifts.
+
+    Coifman & Donoho (1995). The shifts are 0, 5, 10, … pixels: spread out, and
+    all of 0 … 2^j − 1 modulo 2^j when there are 2^j of them. The coarse
+    coefficients are kept; a subclass says how it shrinks the details.
+    """
+
+    def __init__(self, wavelet: str, *, levels: int, multiple: float, shifts: int):
+        # dmey calls itself orthogonal; its finite filter is so only to 1e-3
+        if wavelet not in pywt.wavelist(kind="discrete") or not pywt.Wavelet(wavelet).orthogonal or wavelet == "dmey":
+            raise ValueError(f"wavelet must name an orthogonal wavelet of PyWavelets, got {wavelet!r}")
+        if not multiple >= 0:
+            raise ValueError(f"multiple must be ≥ 0, got {multiple!r}")
+        self.wavelet, self.multiple = wavelet, float(multiple)
+        self.levels = positive_int("levels", levels)
+        self.shifts = positive_int("shifts", shifts)
+
+    def __call__(self, y: Tensor, sigma=None) -> Tensor:
+        return self._spin(check_image_shape(y)[None], sigma)
+
+    def oracle(self, y: Tensor, sigma, x: Tensor, *, decisions: bool = True) -> Tensor:
+        r"""What could be done if the clean image were known: a bound, not a denoiser.
+
+        $$\sum_k 1_{|\langle x, g_k\rangle| > \sigma}\,\langle y, g_k\rangle\, g_k$$
+
+        (and the coarse part) keeps what is above the noise: linear in y, with an
+        expected squared error, summed over pixels, of
+        $\sum_k \min(\langle x, g_k\rangle^2, \sigma^2)$ over the details before
+        shifts are averaged (Donoho & Johnstone 1994). Where a basis is chosen,
+        it is the best for x at T = σ. With ``decisions=False`` only the basis
+        is taken from x, at the denoiser's own threshold, and y is shrunk in it
+        as ever.
+
+        Parameters
+        ----------
+        y, x : noisy and clean images (B, C, H, W).
+        """
+        check_image_shape(y), check_points("x", x)
+        if x.shape != y.shape:
+            raise ValueError(f"x must be shaped like y, {tuple(y.shape)}, got {tuple(x.shape)}")
+        return self._spin(torch.stack([y, x.to(y)]), sigma, decisions)
+
+    def _spin(self, images: Tensor, sigma, decisions: bool = False) -> Tensor:
+        """`images` (1 or 2, B, C, H, W): what is shrunk, and the clean one where it is known."""
+        total = torch.zeros_like(images[0])
+        sigma = sigma_vector(sigma, total)[:, None, None, None]
+        places = [5 * i for i in range(self.shifts)]
+        for i in places:
+            for j in places:
+                coarse, details = analyse(torch.roll(images, (i, j), dims=(-2, -1)), self.wavelet, self.levels)
+                shrunk = [self._shrink(torch.cat(level, dim=-3), sigma, decisions) for level in details]
+                level_by_level = [level.chunk(3, dim=-3) for level in shrunk]
+                total = total + torch.roll(synthesise(coarse[0], level_by_level, self.wavelet), (-i, -j), dims=(2, 3))
+        return total / self.shifts**2
+
+    def _shrink(self, c: Tensor, sigma: Tensor, decisions: bool) -> Tensor:
+        """Details of one level (1 or 2, B, 3 C, h, w), sigma (B, 1, 1, 1) -> (B, 3 C, h, w)."""
+        raise NotImplementedError
+
+
+class Wavelet(CycleSpun):
     r"""Thresholding in an orthonormal periodised wavelet basis, with cycle spinning.
 
     Detail coefficients $c$ become $c\,1_{|c|>T}$ (hard) or
-    $\operatorname{sign}(c)\max(|c|-T, 0)$ (soft) with $T$ = `multiple` × σ;
-    the coarse coefficients are kept. The result is averaged over circular
-    shifts (Coifman & Donoho 1995). Filters come from PyWavelets.
+    $\operatorname{sign}(c)\max(|c|-T, 0)$ (soft) with $T$ = `multiple` × σ, or
+    soft with the T in $[0, \sigma\sqrt{2\ln n}]$ that minimises Stein's estimate
+    of the risk in each subband of n coefficients,
+
+    $$n\sigma^2 - 2\sigma^2\,\#\{|c| \le T\} + \sum \min(c^2, T^2)$$
+
+    (Donoho & Johnstone 1995, without their fallback for sparse subbands); the
+    coarse coefficients are kept. The result is averaged over circular shifts.
+    Filters come from PyWavelets.
 
     Parameters
     ----------
     wavelet : a name of an orthogonal wavelet of PyWavelets.
     levels : decomposition levels, fewer where H or W is not divisible by
         ``2 ** levels``.
-    threshold : "hard" or "soft".
+    threshold : "hard", "soft" or "sure".
     multiple : T / σ; by default 3 for hard and 1.5 for soft.
-    shifts : circular shifts in each direction (0 … shifts − 1), all pairs.
+    shifts : circular shifts in each direction (0, 5, 10, … pixels), all pairs.
     """
 
     def __init__(
@@ -77,39 +145,42 @@ class Wavelet:
         multiple: float | None = None,
         shifts: int = 4,
     ):
-        # dmey calls itself orthogonal; its finite filter is so only to 1e-3
-        if wavelet not in pywt.wavelist(kind="discrete") or not pywt.Wavelet(wavelet).orthogonal or wavelet == "dmey":
-            raise ValueError(f"wavelet must name an orthogonal wavelet of PyWavelets, got {wavelet!r}")
-        if threshold not in ("hard", "soft"):
-            raise ValueError(f"threshold must be 'hard' or 'soft', got {threshold!r}")
+        if threshold not in ("hard", "soft", "sure"):
+            raise ValueError(f"threshold must be 'hard', 'soft' or 'sure', got {threshold!r}")
+        if threshold == "sure" and multiple is not None:
+            raise ValueError(f"multiple must be None with threshold 'sure', which finds its own, got {multiple!r}")
+        self.threshold = threshold
         if multiple is None:
             multiple = 3.0 if threshold == "hard" else 1.5
-        if not multiple >= 0:
-            raise ValueError(f"multiple must be ≥ 0, got {multiple!r}")
-        self.wavelet, self.threshold, self.multiple = wavelet, threshold, float(multiple)
-        self.levels = positive_int("levels", levels)
-        self.shifts = positive_int("shifts", shifts)
+        super().__init__(wavelet, levels=levels, multiple=multiple, shifts=shifts)
 
-    def __call__(self, y: Tensor, sigma=None) -> Tensor:
-        check_points("y", y)
-        if y.ndim != 4:
-            raise ValueError(f"y must be (B, C, H, W), got shape {tuple(y.shape)}")
-        height = self.multiple * sigma_vector(sigma, y)[:, None, None, None]
-        pairs = [(i, j) for i in range(self.shifts) for j in range(self.shifts)]
-        total = torch.zeros_like(y)
-        for shift in pairs:
-            moved = torch.roll(y, shift, dims=(2, 3))
-            total = total + torch.roll(self._shrink(moved, height), (-shift[0], -shift[1]), dims=(2, 3))
-        return total / len(pairs)
-
-    def _shrink(self, y: Tensor, height: Tensor) -> Tensor:
-        coarse, details = analyse(y, self.wavelet, self.levels)
-        return synthesise(coarse, [tuple(self._rho(c, height) for c in level) for level in details], self.wavelet)
-
-    def _rho(self, c: Tensor, height: Tensor) -> Tensor:
+    def _shrink(self, c: Tensor, sigma: Tensor, decisions: bool) -> Tensor:
+        if decisions:
+            return torch.where(c[1].abs() > sigma, c[0], 0.0)
+        c, height = c[0], self.multiple * sigma
         if self.threshold == "hard":
-            return torch.where(c.abs() > height, c, torch.zeros_like(c))
+            return torch.where(c.abs() > height, c, 0.0)
+        if self.threshold == "sure":
+            height = _sure_threshold(c, sigma)
         return c - torch.clamp(c, min=-height, max=height)
+
+
+def check_image_shape(y: Tensor) -> Tensor:
+    if check_points("y", y).ndim != 4:
+        raise ValueError(f"y must be (B, C, H, W), got shape {tuple(y.shape)}")
+    return y
+
+
+def _sure_threshold(c: Tensor, sigma: Tensor) -> Tensor:
+    """The minimiser of SURE in each subband (…, h, w) -> (…, 1, 1): 0 or one of the |c|, for it rises in between."""
+    sizes = c.abs().flatten(-2).sort(dim=-1).values
+    n, variance = sizes.shape[-1], sigma[..., 0].square()
+    rank = torch.arange(1, n + 1, device=c.device)
+    energy = sizes.square()
+    risk = energy.cumsum(dim=-1) + (n - rank) * energy - 2 * variance * rank  # less nσ², its value at T = 0
+    risk = torch.where(energy <= 2 * math.log(n) * variance, risk, 0.0)
+    least, place = risk.min(dim=-1, keepdim=True)
+    return torch.where(least < 0, sizes.take_along_dim(place, dim=-1), 0.0)[..., None]
 
 
 def analyse(y: Tensor, wavelet: str, levels: int) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:

@@ -15,16 +15,20 @@ from torch import Tensor
 CENTRE, RADIUS = (0.3, 0.7), (0.1, 0.3)
 
 
-def coverage(centre: Tensor, radius: Tensor, size: int) -> Tensor:
+def coverage(centre: Tensor, radius: Tensor, size: int, *, rows=(0, None), columns=(0, None)) -> Tensor:
     r"""Share of each pixel that the disk covers: float64 (n, size, size), rows from the top.
 
     The area of $\{X \le x, Y \le y\}$ within the unit disk is known in closed
     form (`_corner`); a pixel is a sum and difference of four. `centre` (n, 2) is
-    (row, column), `radius` (n,).
+    (row, column), `radius` (n,). Of the rows, and of the columns, those from
+    the first to before the second index are rendered: all of them, or fewer.
     """
     edges = torch.arange(size + 1, dtype=torch.float64, device=centre.device) / size
     radius = radius.double()[:, None]
-    y, x = ((edges - centre.double()[:, k : k + 1]) / radius for k in (0, 1))  # (n, size + 1)
+    y, x = (
+        (edges[first : None if end is None else end + 1] - centre.double()[:, k : k + 1]) / radius
+        for k, (first, end) in enumerate((rows, columns))
+    )  # (n, edges)
     corner = _corner(x[:, None, :], y[:, :, None])
     area = corner[:, 1:, 1:] - corner[:, :-1, 1:] - corner[:, 1:, :-1] + corner[:, :-1, :-1]
     return (area * (radius * size).square()[..., None]).clamp(0, 1)
@@ -38,12 +42,9 @@ def _corner(x: Tensor, y: Tensor) -> Tensor:
     """
     x, y = x.clamp(-1, 1), y.clamp(-1, 1)
     left, below = _cap(x), _cap(y)
-    inside = x * y + 0.5 * (left + below) - math.pi / 4
-    outside = torch.where(
-        x >= 0,
-        torch.where(y >= 0, left + below - math.pi, below),
-        torch.where(y >= 0, left, 0.0),
-    )
+    inside = torch.addcmul(left / 2, x, y) + (below / 2 - math.pi / 4)
+    right, above = (x >= 0).to(x), (y >= 0).to(y)  # of the centre
+    outside = torch.addcmul(above * left, right, below - math.pi * above)
     return torch.where(x.square() + y.square() <= 1, inside, outside)
 
 

@@ -8,37 +8,51 @@ $$w_i(y) \propto \exp\bigl(-\|y - x_i\|^2 / 2\sigma^2\bigr), \qquad
   \nabla f^\star(y) = \tfrac1{\sigma^2} \sum_i w_i (x_i - f^\star)(x_i - f^\star)^\top .$$
 
 The images are read block by block, twice for a Jacobian product, so that
-memory does not grow with N in forward or in reverse mode. Log-weights are
-of order $d/\sigma^2$ and differ by order one where weights are truly mixed;
-they are computed in float64 from centred images, whatever the dtype of `y`.
+memory does not grow with N in forward or in reverse mode.
+
+Log-weights are of order $d/\sigma^2$ and differ by order one where weights
+are truly mixed. Float64 of centred images resolves them; it serves points in
+float64, and all derivatives. For other points the block's products are taken
+in float32, whose error is bounded, and most images are then out of the
+question: those that are left are weighed and averaged in float64. Only where
+they are many, and float32 resolves their weights, does it weigh them too:
+many share the weight where σ is large, and there it does.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
+# log-weights are taken from float32 if √d u |x| (|y| + |x|) / σ² is less; the error met is a tenth of that or less
+RESOLVED = 2e-2
 _NO_SIGMA = "derivatives of the empirical optimum in sigma are not implemented"
 
 
 class PosteriorMean(torch.autograd.Function):
-    """``apply(y, images, centre, variance, block)`` → $f^\\star(y)$, shaped like y (B, d), float64.
+    """``apply(y, images, centre, variance, block, exact)`` → $f^\\star(y)$, shaped like y (B, d), float64.
 
     `images` is (N, d) of any dtype, `centre` (d,) float64, `variance` σ² (B,)
-    float64. Its forward and reverse derivatives are the product with the
+    float64; `exact` is float64 throughout. Its forward and reverse derivatives are the product with the
     posterior covariance over σ² (which is symmetric).
     """
 
     @staticmethod
-    def forward(y, images, centre, variance, block):
-        _, mean = _pass(y - centre, images, centre, variance, block)
-        return mean + centre
+    def forward(y, images, centre, variance, block, exact):
+        if not exact and _fused(y, images):
+            from .posterior_triton import posterior_mean
+
+            return posterior_mean(y, images, variance)
+        run = _pass if exact or len(y) == 0 else _fast_pass
+        return run(y - centre, images, centre, variance, block)[1] + centre
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        y, images, centre, variance, block = inputs
+        y, images, centre, variance, block, _ = inputs
         ctx.block = block
         ctx.set_materialize_grads(False)  # else forward mode makes zeros as large as the images
         ctx.save_for_backward(y, images, centre, variance)
@@ -49,20 +63,20 @@ class PosteriorMean(torch.autograd.Function):
         if ctx.needs_input_grad[3]:
             raise NotImplementedError(_NO_SIGMA)
         if cotangent is None:
-            return None, None, None, None, None
+            return None, None, None, None, None, None
         product = CovarianceProduct.apply(*ctx.saved_tensors, cotangent[:, None], ctx.block)[:, 0]
-        return product, None, None, None, None
+        return product, None, None, None, None, None
 
     @staticmethod
-    def jvp(ctx, tangent, _images, _centre, variance_tangent, _block):
+    def jvp(ctx, tangent, _images, _centre, variance_tangent, _block, _exact):
         if variance_tangent is not None:
             raise NotImplementedError(_NO_SIGMA)
         return CovarianceProduct.apply(*ctx.saved_tensors, tangent[:, None], ctx.block)[:, 0]
 
     @staticmethod
-    def vmap(info, in_dims, y, images, centre, variance, block):
+    def vmap(info, in_dims, y, images, centre, variance, block, exact):
         y, variance, restore = _flatten(info.batch_size, in_dims[0], y, in_dims[3], variance)
-        return restore(PosteriorMean.apply(y, images, centre, variance, block)), 0
+        return restore(PosteriorMean.apply(y, images, centre, variance, block, exact)), 0
 
 
 class CovarianceProduct(torch.autograd.Function):
@@ -107,6 +121,11 @@ def _flatten(size, y_dim, y, variance_dim, variance):
     return y.flatten(0, 1), variance.flatten(0, 1), lambda out: out.unflatten(0, (size, batch))
 
 
+def _fused(y: Tensor, images: Tensor) -> bool:
+    """Whether the Triton kernel serves: all on one GPU, and images that fit on its chip."""
+    return y.is_cuda and images.is_cuda and y.shape[1] <= 2048 and find_spec("triton") is not None
+
+
 def _blocks(images: Tensor, centre: Tensor, block: int) -> Iterator[Tensor]:
     for start in range(0, len(images), block):
         yield images[start : start + block].to(centre) - centre  # (n, d) float64
@@ -117,20 +136,72 @@ def _logits(y: Tensor, x: Tensor, variance: Tensor) -> Tensor:
     return (y @ x.T - 0.5 * x.square().sum(dim=1)) / variance[:, None]
 
 
+class _Softmax:
+    """An online softmax: log-weights are shifted by the largest that was met."""
+
+    def __init__(self, y: Tensor):
+        self.top = y.new_full((len(y),), -torch.inf)
+        self.total = y.new_zeros(len(y))
+        self.sums = {dtype: torch.zeros_like(y, dtype=dtype) for dtype in (torch.float64, torch.float32)}
+
+    def add(self, logits: Tensor, x: Tensor) -> None:
+        """Images x with `logits`, which are overwritten."""
+        top = torch.maximum(self.top, logits.amax(dim=1))
+        top = top.to(logits.dtype).to(self.top)  # a number of both dtypes: no more than a common shift
+        weights = logits.sub_(top.to(logits)[:, None]).clamp_(min=-80).exp_()  # subnormal numbers are slow
+        scale = torch.exp(self.top - top)
+        self.top, self.total = top, self.total * scale + weights.sum(dim=1)
+        if bool((scale < 1).any()):
+            for total in self.sums.values():
+                total.mul_(scale.to(total)[:, None])
+        self.sums[x.dtype].addmm_(weights, x)
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Log-partition (B,) and posterior mean (B, d)."""
+        return self.top + self.total.log(), sum(self.sums.values()) / self.total[:, None]
+
+
 def _pass(y, images, centre, variance, block) -> tuple[Tensor, Tensor]:
-    """Log-partition (B,) and posterior mean (B, d) of the centred images: an online softmax."""
-    top = y.new_full((len(y),), -torch.inf)
-    total = y.new_zeros(len(y))
-    mean = torch.zeros_like(y)
+    """Log-partition and posterior mean of the centred images, in float64."""
+    softmax = _Softmax(y)
     for x in _blocks(images, centre, block):
-        logits = _logits(y, x, variance)
-        new_top = torch.maximum(top, logits.amax(dim=1))
-        weights = torch.exp(logits - new_top[:, None])
-        scale = torch.exp(top - new_top)
-        total = total * scale + weights.sum(dim=1)
-        mean = mean * scale[:, None] + weights @ x
-        top = new_top
-    return top + total.log(), mean / total[:, None]
+        softmax.add(_logits(y, x, variance), x)
+    return softmax.result()
+
+
+def _fast_pass(y, images, centre, variance, block) -> tuple[Tensor, Tensor]:
+    """The same, float32 products first.
+
+    With $u = 2^{-24}$ and any order of summation, a score $\\langle y, x\\rangle - \\|x\\|^2/2$ is off by
+    at most $(d + 8)\\,u\\,\\|x\\|(\\|y\\| + \\|x\\|)$ (Higham 2002, section 3.1); the error met is
+    a tenth of $\\sqrt d\\,u\\,\\|x\\|(\\|y\\| + \\|x\\|)$ or less.
+    """
+    softmax, dense, d = _Softmax(y), False, y.shape[1]
+    margin = (17 + math.log(len(images))) * variance  # what is left out weighs less than float32 rounding
+    small, small_centre, small_variance = y.float(), centre.float(), variance.float()[:, None]
+    lengths = torch.linalg.vector_norm(y, dim=1)
+    longest, least = float(lengths.nan_to_num(0, 0).max()), float(variance.min())  # of points that are finite
+    buffer, scores_buffer = small.new_empty(block, d), small.new_empty(block * len(y))  # new pages are slow
+    for start in range(0, len(images), block):
+        raw = images[start : start + block].to(y.device)
+        x = torch.sub(raw, small_centre, out=buffer[: len(raw)])
+        sizes = torch.linalg.vector_norm(x, dim=1)
+        scores = scores_buffer[: len(y) * len(raw)].view(len(y), len(raw))
+        torch.addmm(-0.5 * sizes.square(), small, x.T, out=scores)
+        size = float(sizes.max())
+        rounding = 2.0**-24 * size * (longest + size)
+        resolved = math.sqrt(d) * rounding / least < RESOLVED
+        if not (resolved and dense):
+            best = torch.maximum(scores.amax(dim=1).double(), softmax.top * variance)
+            near = (scores >= (best - margin - 2 * (d + 8) * rounding).float()[:, None]).any(dim=0)
+            count = int(near.sum())
+            dense = 4 * count > len(raw)
+        if resolved and dense:
+            softmax.add(scores.div_(small_variance), x)
+        elif count:
+            x = raw[near].double() - centre
+            softmax.add(_logits(y, x, variance), x)
+    return softmax.result()
 
 
 def _covariance_product(y, images, centre, variance, v, block) -> Tensor:

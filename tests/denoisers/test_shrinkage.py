@@ -15,7 +15,7 @@ from references import jacobian
 from torch.func import jacfwd, jacrev, vmap
 
 import gahb
-from gahb.denoisers.shrinkage import _step, analyse, synthesise
+from gahb.denoisers.shrinkage import _step, _sure_threshold, analyse, synthesise
 
 F64 = torch.float64
 ORTHOGONAL = [name for name in pywt.wavelist(kind="discrete") if pywt.Wavelet(name).orthogonal and name != "dmey"]
@@ -116,18 +116,89 @@ def test_cycle_spinning_over_all_shifts_commutes_with_shifts(threshold):
     assert (once(moved, 0.5) - torch.roll(once(y, 0.5), (3, 5), dims=(2, 3))).abs().max() > 0.1
     loop = [
         torch.roll(once(torch.roll(y, (i, j), dims=(2, 3)), 0.5), (-i, -j), dims=(2, 3))
-        for i in range(4)
+        for i in range(4)  # 0, 5, 10, 15 modulo 4
         for j in range(4)
     ]
     torch.testing.assert_close(f(y, 0.5), sum(loop) / 16, rtol=0, atol=1e-12)
 
 
-def test_wavelet_denoises_what_is_sparse():
+def test_shifts_are_spread():
+    """With two a direction: 0 and 5 pixels."""
+    y, once = normal(1, 1, 16, 16), gahb.Wavelet(shifts=1)
+    loop = [
+        torch.roll(once(torch.roll(y, (i, j), dims=(2, 3)), 0.5), (-i, -j), dims=(2, 3)) for i in (0, 5) for j in (0, 5)
+    ]
+    torch.testing.assert_close(gahb.Wavelet(shifts=2)(y, 0.5), sum(loop) / 4, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("threshold", ["hard", "soft", "sure"])
+def test_wavelet_denoises_what_is_sparse(threshold):
     square = torch.zeros(1, 1, 32, 32, dtype=F64)
     square[..., 8:24, 8:20] = 1
     y = square + 0.1 * normal(1, 1, 32, 32)
-    for f in (gahb.Wavelet(), gahb.Wavelet(threshold="soft")):
-        assert (f(y, 0.1) - square).square().mean() < 0.5 * 0.1**2
+    assert (gahb.Wavelet(threshold=threshold)(y, 0.1) - square).square().mean() < 0.5 * 0.1**2
+
+
+def test_sure_threshold_against_a_fine_grid():
+    """From subbands of noise (a large T) to rough ones (T = 0), none above σ √(2 ln n)."""
+    sigma = torch.tensor([0.5, 2.0], dtype=F64)[:, None, None, None]
+    c = torch.stack([normal(2, 8, 6, seed=s) * scale for s, scale in enumerate((0.3, 1.0, 2.0, 10.0))], dim=1)
+    found = _sure_threshold(c, sigma)
+    assert found.shape == (2, 4, 1, 1)
+
+    def risk(band, s, T):
+        return sum(s**2 - 2 * s**2 * (abs(v) <= T) + min(v * v, T * T) for v in band.flatten().tolist())
+
+    for b, s in enumerate((0.5, 2.0)):
+        top = s * math.sqrt(2 * math.log(48))
+        for k in range(4):
+            grid = [risk(c[b, k], s, T) for T in np.linspace(0, top, 400)]
+            T = found[b, k].item()
+            assert 0 <= T <= top and risk(c[b, k], s, T * (1 + 1e-12)) <= min(grid) + 1e-9
+    assert (found == 0).any() and (found > 1).any()
+
+
+def test_sure_thresholds_are_those_of_each_subband():
+    y, sigma = normal(2, 1, 16, 16) + 2 * (torch.arange(16) > 6), 0.9
+    coarse, details = analyse(y, "haar", 2)
+    shrunk = []
+    for level in details:
+        heights = [_sure_threshold(c, torch.full((2, 1, 1, 1), sigma, dtype=F64)) for c in level]
+        shrunk.append(tuple(c.sign() * (c.abs() - T).clamp(min=0) for c, T in zip(level, heights)))
+    f = gahb.Wavelet("haar", levels=2, threshold="sure", shifts=1)
+    torch.testing.assert_close(f(y, sigma), synthesise(coarse, shrunk, "haar"), rtol=0, atol=1e-12)
+
+
+# --- oracles -----------------------------------------------------------------------------
+
+
+def test_the_oracle_keeps_what_is_above_the_noise():
+    x = gahb.images.c_alpha(2, 32, 2.0, seed=1).double()
+    f, sigma = gahb.Wavelet(shifts=1), 0.1
+    coarse, details = analyse(x, "sym4", 4)
+    large = [tuple((c.abs() > sigma).to(F64) for c in level) for level in details]
+
+    def projected(y):
+        coarse, details = analyse(y, "sym4", 4)
+        kept = [tuple(c * m for c, m in zip(*pair)) for pair in zip(details, large)]
+        return synthesise(coarse, kept, "sym4")
+
+    y = x + sigma * normal(2, 1, 32, 32)
+    torch.testing.assert_close(f.oracle(y, sigma, x), projected(y), rtol=0, atol=1e-12)
+    # the risk of its docstring, over 200 draws of the noise: 4 standard errors
+    draws = normal(200, 1, 32, 32, seed=2)
+    first = x[:1].expand(200, -1, -1, -1)
+    error = (f.oracle(first + sigma * draws, sigma, first) - first).square().sum(dim=(1, 2, 3))
+    fine = torch.cat([c[0].flatten() for level in details for c in level])
+    risk = coarse[0].numel() * sigma**2 + fine.square().clamp(max=sigma**2).sum()
+    assert abs(error.mean() - risk) < 4 * error.std() / math.sqrt(200)
+
+
+@pytest.mark.parametrize("threshold", ["hard", "soft", "sure"])
+def test_an_oracle_without_decisions_is_the_denoiser(threshold):
+    """The basis of wavelets is no image's own."""
+    y, x, f = normal(2, 1, 16, 16), normal(2, 1, 16, 16, seed=1), gahb.Wavelet(threshold=threshold, shifts=2)
+    assert torch.equal(f.oracle(y, 0.5, x, decisions=False), f(y, 0.5))
 
 
 # --- Wiener ------------------------------------------------------------------------------
@@ -162,6 +233,7 @@ DENOISERS = {
     "Wiener": lambda: gahb.Wiener(torch.rand(6, 1, 4, 8, generator=torch.Generator().manual_seed(0))),
     "hard": lambda: gahb.Wavelet(levels=2, shifts=2),
     "soft": lambda: gahb.Wavelet(levels=2, threshold="soft", shifts=2),
+    "sure": lambda: gahb.Wavelet(levels=2, threshold="sure", shifts=2),
 }
 
 
@@ -210,7 +282,12 @@ def test_contract_refuses_a_bad_sigma(name, sigma, message):
         (lambda: gahb.Wavelet("bior2.2"), "wavelet must name an orthogonal wavelet of PyWavelets, got 'bior2.2'"),
         (lambda: gahb.Wavelet("dmey"), "wavelet must name an orthogonal wavelet of PyWavelets, got 'dmey'"),
         (lambda: gahb.Wavelet("fourier"), "wavelet must name an orthogonal wavelet of PyWavelets, got 'fourier'"),
-        (lambda: gahb.Wavelet(threshold="medium"), "threshold must be 'hard' or 'soft', got 'medium'"),
+        (lambda: gahb.Wavelet(threshold="medium"), "threshold must be 'hard', 'soft' or 'sure', got 'medium'"),
+        (lambda: gahb.Wavelet(threshold="sure", multiple=2), "multiple must be None with threshold 'sure'"),
+        (
+            lambda: gahb.Wavelet().oracle(torch.zeros(2, 1, 8, 8), 0.1, torch.zeros(8, 8)),
+            r"x must be shaped like y, \(2, 1, 8, 8\), got \(8, 8\)",
+        ),
         (lambda: gahb.Wavelet(multiple=-1), "multiple must be ≥ 0, got -1"),
         (lambda: gahb.Wavelet(multiple=math.nan), "multiple must be ≥ 0, got nan"),
         (lambda: gahb.Wavelet(levels=0), "levels must be an integer of at least 1, got 0"),

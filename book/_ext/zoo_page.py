@@ -1,0 +1,310 @@
+"""Sphinx extension: the directive `{zoo}` shows the networks that ship, from their files.
+
+For every class of images: what was trained, on what and for how long, PSNR by
+noise level, learning curves, and pictures. What has been drawn is kept in
+`book/_executed/zoo` under a hash of the weights, so that only a class whose
+networks have changed is drawn again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import torch
+from docutils import nodes
+from docutils.statemachine import StringList
+from matplotlib.figure import Figure
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from gahb import figures, zoo
+from gahb._files import replacing
+from gahb.recipes import CLASSES, LEVELS
+from gahb.risk import psnr_curve
+from gahb.sampling import sample
+
+TITLES = {"c_alpha": r"$C^\alpha$ images", "disks": "Disks", "dead_leaves": "Dead leaves", "photos": "Photographs"}
+NOISE = 0.2  # of the pictures
+SHOWN = 8  # networks side by side
+PICTURES = 6  # at least, in a row
+ENOUGH = 10_000  # training images from which a network's samples are shown: with few it may return them
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One trained network of the zoo."""
+
+    name: str
+    network: torch.nn.Module
+
+    @property
+    def images(self) -> dict:
+        return self.network.recipe["images"]
+
+    @property
+    def log(self) -> list[dict]:
+        return self.network.log
+
+    @property
+    def brought(self) -> bool:
+        """Whether the images are the reader's own: they are never shown."""
+        return self.images["kind"] == "folder"
+
+    @property
+    def title(self) -> str:
+        if not self.brought:
+            return TITLES[self.images["kind"]]
+        return re.sub(r"\W", "", Path(self.images["path"]).name).removeprefix("GAHB_").replace("_", " ").capitalize()
+
+    @property
+    def finite(self) -> bool:
+        return "n" in self.images
+
+    @property
+    def place(self) -> tuple:
+        """Order on the page: classes, then fresh images before finite sets, first sets before second, by size."""
+        about = self.images
+        finite = about.get("subset", ""), self.network.recipe["network"]["kind"] != "UNet", about.get("n", 0)
+        return list(CLASSES).index(about["kind"]), self.title, self.finite, finite, self.name
+
+    @property
+    def trained_on(self) -> str:
+        about, words = self.images, []
+        if "alpha" in about:
+            words.append(f"α = {about['alpha']:g}")
+        if about.get("contour") is False:
+            words.append("background only")
+        if about.get("convention") == "spectral":
+            words.append("spectral convention")
+        if self.finite:
+            words.append(f"N = {about['n']:,}, {about.get('subset', 'first')} set")
+        if "shuffle" in about:
+            words.append("pixels shuffled")
+        if "more" in about:
+            words.append("patches of scikit-image’s photographs and BSDS500")
+        return ", ".join(words) or ("the folder" if self.brought else "fresh images")
+
+    @property
+    def built_of(self) -> str:
+        about, size = self.network.recipe["network"], sum(p.numel() for p in self.network.parameters())
+        if about["kind"] == "UNet":
+            shape = f"UNet of width {about.get('width', 64)} and depth {about.get('depth', 3)}"
+        else:
+            shape = f"BF-CNN of {about.get('layers', 21)} layers and width {about.get('width', 64)}"
+        return f"{shape} ({size / 1e6:.2f} million parameters), {self.images['size']}×{self.images['size']} pixels"
+
+    def psnr(self) -> list[float]:
+        """PSNR by noise level: of the log, else measured on the test images of the class."""
+        if "psnr" in self.log[-1] or self.brought:
+            return self.log[-1].get("psnr", [])
+        return psnr_curve(self.network, self.test_images(64), LEVELS).psnr.tolist()
+
+    def test_images(self, n: int) -> torch.Tensor:
+        return zoo.recipe(self.name).test_images(n)
+
+
+def entries() -> list[Entry]:
+    """The networks that ship, in the page's order; snapshots along a run are not shown by themselves."""
+    ships = sorted(path.stem for path in zoo.SHIPPED.glob("*.safetensors") if "@" not in path.stem)
+    return sorted((Entry(name, zoo.load(name)) for name in ships), key=lambda entry: entry.place)
+
+
+def page(folder: Path) -> str:
+    """The page's sections as MyST; pictures are put into `folder`."""
+    parts = []
+    for title, of_class in groupby(entries(), lambda entry: entry.title):
+        parts.append(f"## {title}\n")
+        parts += [section(title, list(group), folder) for _, group in groupby(of_class, lambda entry: entry.finite)]
+    waiting = {p.stem for p in zoo.SHIPPED.glob("*.yaml")} - {p.stem for p in zoo.SHIPPED.glob("*.safetensors")}
+    if waiting:
+        parts.append(f"## Recipes without weights\n\n`gahb zoo train NAME` trains one: {listed(waiting)}.\n")
+    return "\n".join(parts)
+
+
+def listed(names: set[str]) -> str:
+    """Names in code; those of a transition, NAME-nN-SUBSET, in one."""
+    families: dict[str, list[int]] = {}
+    for name in names:
+        family, n, subset = re.fullmatch(r"(.*?)(?:-n(\d+)-(\w+))?", name).groups()
+        families.setdefault(f"{family}-nN-{subset}" if n else family, []).extend([int(n)] if n else [])
+    return "; ".join(
+        f"`{family}`" + (f", N = {', '.join(f'{n:,}' for n in sorted(numbers))}" if numbers else "")
+        for family, numbers in sorted(families.items(), key=lambda item: (bool(item[1]), item[0]))
+    )
+
+
+def section(title: str, group: list[Entry], folder: Path) -> str:
+    """Words, table and pictures of one group; as they were if nothing has changed."""
+    slug = re.sub(r"\W+", "-", title.lower()).strip("-") + ("-finite" if group[0].finite else "")
+    sources = [zoo.SHIPPED / f"{entry.name}.safetensors" for entry in group] + [Path(__file__), Path(figures.__file__)]
+    key = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    kept = folder / f"{slug}.{key}.txt"
+    if kept.exists():
+        return kept.read_text(encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob(f"{slug}.*"):
+        path.unlink()
+    text = "\n".join([words(group), table(title, group), *pictures(title, group, folder / f"{slug}.{key}")])
+    with replacing(kept) as partial:  # last: it says that the pictures are there
+        partial.write_text(text, encoding="utf-8")
+    return text
+
+
+def words(group: list[Entry]) -> str:
+    built = [name for name, _ in groupby(sorted(entry.built_of for entry in group))]
+    lines = [f"{built[0]}." if len(built) == 1 else "; ".join(built) + "."]
+    if group[0].finite:
+        lines.append("Each network was trained on N images again and again.")
+    steps = {
+        int(path.stem.partition("@")[2])
+        for entry in group for path in zoo.SHIPPED.glob(f"{entry.name}@*.safetensors")
+    }  # fmt: skip
+    if steps:
+        listed = ", ".join(f"{step:,}" for step in sorted(steps))
+        lines.append(f"Kept as they were along the way, too, as `NAME@STEP`: after {listed} steps.")
+    return " ".join(lines) + "\n"
+
+
+def table(title: str, group: list[Entry]) -> str:
+    several = len({entry.built_of for entry in group}) > 1
+    head = ["network", "trained on", "images seen", "minutes", *(f"{sigma:g}" for sigma in LEVELS)]
+    rows = [head, ["---", "---", *["--:"] * (len(head) - 2)]]
+    for entry in group:
+        last, psnr = entry.log[-1], entry.psnr()
+        made = f" ({entry.built_of.partition(' (')[0]})" if several else ""
+        numbers = [f"{value:.1f}" for value in psnr] or ["–"] * len(LEVELS)
+        time = [f"{last['images']:,}", f"{last['seconds'] / 60:.0f}"]
+        rows.append([f"`{entry.name}`", entry.trained_on + made, *time, *numbers])
+    body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    caption = f"{title}: PSNR in dB of held-out images at noise levels σ from {LEVELS[0]:g} to {LEVELS[-1]:g}."
+    return f":::{{table}} {caption}\n:class: gahb-zoo\n\n{body}\n:::\n"
+
+
+def pictures(title: str, group: list[Entry], stem: Path) -> list[str]:
+    with matplotlib.rc_context():
+        figures.use_style()
+        matplotlib.rcParams["axes.titlesize"] = 8
+        shown = [learning_curves(title, group)]
+        made = [e for e in group if not e.brought and e.images.get("subset", "first") == "first"]
+        safe = [e for e in group if e.brought and e.images.get("n", ENOUGH) >= ENOUGH]
+        shown += [denoised(title, made[k : k + SHOWN]) for k in range(0, len(made), SHOWN)]
+        shown += [samples(title, safe[k : k + SHOWN]) for k in range(0, len(safe), SHOWN)]
+        texts = []
+        for k, (figure, alt, caption) in enumerate(shown):
+            path = stem.with_name(f"{stem.name}.{k}.png")
+            with replacing(path) as partial:
+                figure.savefig(partial, format="png")
+            place = f"/book/_executed/zoo/{path.name}"
+            width = round(96 * figure.get_figwidth())
+            texts.append(f":::{{figure}} {place}\n:alt: {alt}\n:width: {width}px\n\n{caption}\n:::\n")
+    return texts
+
+
+def learning_curves(title: str, group: list[Entry]) -> tuple[Figure, str, str]:
+    """Small multiples: PSNR of held-out images against images seen, a curve for each noise level."""
+    known = all("psnr" in entry.log[-1] for entry in group)
+    rows = -(-len(group) // 5)
+    columns = -(-len(group) // rows)
+    width = min(7.2, 1.8 + 1.8 * columns)
+    size = (width, 1.6 * rows + 0.8)
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    colours = [matplotlib.colormaps[figures.DENSITY](0.9 * k / (len(LEVELS) - 1)) for k in range(len(LEVELS))]
+    for axis, entry in zip(axes.flat, group):
+        seen = [line["images"] / 1000 for line in entry.log]
+        if not known:
+            axis.plot(seen, [line["loss"] for line in entry.log], color=colours[0])
+        for k, sigma in enumerate(LEVELS if known else ()):
+            axis.plot(seen, [line["psnr"][k] for line in entry.log], color=colours[k], lw=1.2, label=f"σ = {sigma:g}")
+            if "train_psnr" in entry.log[-1]:
+                axis.plot(seen, [line["train_psnr"][k] for line in entry.log], "--", color=colours[k], lw=1)
+        axis.set_title(entry.name)
+        axis.set(yscale="linear" if known else "log", xlim=(0, None))
+        axis.tick_params(labelsize=7.5)
+    for axis in axes.flat[len(group) :]:
+        axis.set_visible(False)
+    figure.supxlabel("images seen, in thousands", fontsize=9)
+    figure.supylabel("PSNR (dB)" if known else "weighted loss", fontsize=9)
+    if known:
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        columns = len(LEVELS) // (1 if width > 6 else 2)
+        figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=8, handlelength=1.2)
+    plt.close(figure)
+    last = "; ".join(
+        f"{e.name} {e.log[-1]['psnr'][LEVELS.index(0.1)]:.1f} dB" if known else f"{e.name} {e.log[-1]['loss']:.1e}"
+        for e in group
+    )
+    what = "PSNR by noise level" if known else "weighted training loss"
+    alt = f"Learning curves: {what} against images seen. At the end{', at σ = 0.1' if known else ''}: {last}."
+    dashed = " Dashed: images of the training set." if any("train_psnr" in e.log[-1] for e in group) else ""
+    held = " of held-out images" if known else ""
+    return figure, alt, f"{title}, learning curves: {what}{held} against images seen.{dashed}"
+
+
+@torch.no_grad()
+def denoised(title: str, group: list[Entry]) -> tuple[Figure, str, str]:
+    """Held-out images of each network's class, clean, noisy, and what the network makes of them."""
+    rows, labels = ([], [], []), []
+    each = max(1, PICTURES // len(group))
+    for entry in group:
+        x = entry.test_images(each)
+        y = x + NOISE * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+        for row, images in zip(rows, (x, y, entry.network(y))):
+            row.extend(images)
+        labels += [short(entry.name), *[""] * (each - 1)]
+    figure = figures.image_grid(rows, labels if len(group) > 1 else (), ["clean", "noisy", "denoised"],
+                                width=min(7.2, 1.1 * len(labels)))
+    alt = f"Three rows: clean images, the same with noise, and denoised by {', '.join(names(group))}."
+    return figure, alt, f"{title}: held-out images, with noise of σ = {NOISE:g}, and denoised."
+
+
+def samples(title: str, group: list[Entry]) -> tuple[Figure, str, str]:
+    """Images drawn from each network; none of a training set is shown."""
+    each, columns = max(1, PICTURES // len(group)), []
+    for entry in group:
+        shape = (1, entry.images["size"], entry.images["size"])
+        drawn = sample(entry.network, 2 * each, shape, method="ddim", progress=False)
+        columns += [(drawn[k], drawn[k + each], "" if k else short(entry.name)) for k in range(each)]
+    first, second, labels = zip(*columns)
+    figure = figures.image_grid([first, second], labels if len(group) > 1 else (), width=min(7.2, 1.1 * len(columns)))
+    alt = f"Two rows of images sampled from {', '.join(names(group))}."
+    return figure, alt, f"{title}: images sampled from the networks (DDIM, 30 steps)."
+
+
+def names(group: list[Entry]) -> list[str]:
+    return [entry.name for entry in group]
+
+
+def short(name: str) -> str:
+    """What tells a network from the others of its group, in the width of a picture."""
+    if finite := re.search(r"-n(\d+)-(\w+)$", name):
+        return f"N = {int(finite[1]):,}" + ("" if finite[2] == "first" else f", {finite[2]}")
+    return name if len(name) <= 12 else name.replace("-", "-\n", 1)
+
+
+class Zoo(SphinxDirective):
+    """The sections of the page, parsed as the page's own text."""
+
+    def run(self) -> list[nodes.Node]:
+        text = page(Path(self.env.srcdir) / "book" / "_executed" / "zoo")
+        holder = nodes.section()
+        self.state.nested_parse(StringList(text.splitlines(), "zoo"), self.content_offset, holder, match_titles=True)
+        return holder.children
+
+
+def outdated(app: Sphinx, env, added, changed, removed) -> list[str]:
+    """The page is read again when a file of the zoo has changed, come or gone."""
+    about = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in zoo.SHIPPED.glob("*.*"))
+    before, env.gahb_zoo = getattr(env, "gahb_zoo", None), about
+    return ["book/zoo"] if about != before else []
+
+
+def setup(app: Sphinx) -> dict:
+    app.add_directive("zoo", Zoo)
+    app.connect("env-get-outdated", outdated)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

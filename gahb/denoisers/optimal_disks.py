@@ -1,0 +1,52 @@
+r"""The exact optimal denoiser of the disk images: their five-parameter posterior, integrated."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .._validate import positive_int
+from ..kernels.disk_posterior import DiskMean, DiskPosterior
+from .closed_form import _ClosedForm
+
+
+class OptimalDisks(_ClosedForm):
+    r"""$f^\star(y) = \mathbb E[x \mid y]$ for the images of :func:`gahb.images.disks`.
+
+    The greys a and b inside and outside are integrated by Gauss rules given
+    the disk's centre and radius; these by the midpoint rule on equal cells,
+    halved where the posterior is until none weighs more than ⅛. It starts from
+    one grid over the whole class, so that nothing but y and σ is known to it,
+    and takes many peaks or none as they come: low contrast, large noise.
+
+    For σ from 0.005 to 1 at 20 × 20 and 32 × 32 its squared error is 10⁻⁶ to
+    10⁻³ of the MSE, $\mathbb E\|x - f^\star\|^2$; :meth:`error` measures it.
+    The Jacobian is the posterior covariance over σ², in forward and reverse
+    mode, to some percent where the posterior is broad; second derivatives, and
+    derivatives in σ, are refused.
+
+    Parameters
+    ----------
+    size : pixels along a side, at least 4; y is (B, 1, size, size) or (B, size²).
+    """
+
+    def __init__(self, size: int):
+        self.size = positive_int("size", size, at_least=4)
+        self.d = size**2
+        self._posterior = DiskPosterior(size)
+
+    def _mean(self, y: Tensor, variance: Tensor) -> Tensor:
+        return DiskMean.apply(y, variance, self._posterior)
+
+    def error(self, y: Tensor, sigma) -> Tensor:
+        r"""Squared error of the integration, $\|\hat f - f^\star\|^2/d$ (B,), estimated.
+
+        $f^\star$ is replaced by an integration of its own: from another first
+        grid, to cells of half the mass, of which fewer are left behind. It
+        takes three to five times as long. Arguments as for the denoiser.
+        """
+        y, variance = self._prepare(y, sigma)
+        with torch.no_grad():
+            finer = DiskPosterior(self.size, cells=15, share=1 / 16, faint=1e-8)
+            difference = self._posterior.mean(y, variance) - finer.mean(y, variance)
+        return difference.square().sum(dim=1) / self.d

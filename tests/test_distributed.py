@@ -1,0 +1,212 @@
+"""Training by several processes: the same network as one process makes, killed or not.
+
+`torchrun` runs this file as a script too: see `main`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+import gahb
+from gahb import recipes, training, zoo
+from gahb._team import agreed, leads, team
+from gahb.cli import main as command
+from gahb.denoisers import networks
+
+SETTINGS = dict(steps=20, batch=8, seed=3, every=4, polish=0.3, learning_rate=3e-3, progress=False)
+TINY = dict(network={"kind": "UNet", "width": 4, "depth": 1}, images={"kind": "disks", "size": 8},
+            training={"steps": 20, "batch": 4, "every": 5, "snapshots": [10]})
+KILLED = 10  # step; the last checkpoint before it is of step 8
+
+
+def stream(n: int, start: int) -> torch.Tensor:
+    return gahb.images.disks(n, 8, start=start)
+
+
+def dying(n: int, start: int) -> torch.Tensor:
+    """The same images; at one step the second process is killed as it asks for them."""
+    if start == KILLED * SETTINGS["batch"] + n:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return stream(n, start)
+
+
+def network(kind: str = "UNet", dtype: torch.dtype = torch.float64) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return (gahb.UNet(4, 1) if kind == "UNet" else gahb.BFCNN(4, 4)).to(dtype)
+
+
+def fits() -> dict[str, tuple[dict, list]]:
+    """Weights and log of each kind of run."""
+    images, out = stream(24, 10**6), {}
+    for name, given, source, more in (
+        ("UNet, a stream", network(), stream, {}),
+        ("BFCNN, a set, never polished", network("BFCNN"), images, dict(polish=0)),
+        ("UNet, a set, bfloat16", network(dtype=torch.float32), images, dict(precision="bfloat16")),
+    ):
+        log: list[dict] = []
+        gahb.fit(given, source, log=log, monitor=lambda n: {"eval": not n.training}, **SETTINGS | more)
+        out[name] = given.state_dict(), log
+    return out
+
+
+def main(what: str, folder: Path) -> None:
+    """What a process of `torchrun` does."""
+    warnings.simplefilter("error")
+    if what == "fits":
+        results = fits()
+        gahb.fit(network(), stream, checkpoint=folder / "whole", **SETTINGS)
+        torch.save(results, folder / f"fits-{team().global_rank}.pt")
+        with pytest.raises(ValueError, match="batch must be a multiple of the 2 processes of torchrun, got 7"):
+            gahb.fit(network(), stream, **SETTINGS | dict(batch=7))
+        with pytest.raises(ValueError, match=r"images\(n, start\) must return n = 4 images, got 8"):
+            gahb.fit(network(), lambda n, start: stream(8, 0), **SETTINGS)
+        assert agreed(team().global_rank) == 0 and leads() == (team().global_rank == 0)
+    elif what == "killed":
+        gahb.fit(network(), dying, checkpoint=folder / "killed", **SETTINGS)
+    else:
+        gahb.fit(network(), stream, checkpoint=folder / "killed", **SETTINGS)
+        assert command(["zoo", "train", *map(str, sorted(folder.glob("*.yaml")))]) == 0
+        assert command(["zoo", "train", str(folder / "tiny.yaml"), "--executor", "local:2"]) == 2
+
+
+# --- from here on, one process ---------------------------------------------------------------
+
+
+def torchrun(what: str, folder: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__, what, folder],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GAHB_CACHE": str(folder / "cache")},
+        capture_output=True, text=True, timeout=280,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """What two processes leave: they train, one is killed, both start again and train two recipes."""
+    folder = tmp_path_factory.mktemp("torchrun")
+    for name, seed in (("other", 1), ("tiny", 0)):
+        recipe = {**TINY, "training": {**TINY["training"], "seed": seed}}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
+    for what, killed in (("fits", False), ("killed", True), ("resumed", False)):
+        done = torchrun(what, folder)
+        assert (done.returncode != 0) == killed, done.stderr[-5000:]
+        assert not killed or "SIGKILL" in done.stderr
+        (folder / f"{what}.out").write_text(done.stdout)
+        if killed:
+            assert step(folder / "killed") == 8
+    return folder
+
+
+def step(checkpoint: Path) -> int:
+    with safe_open(checkpoint, "pt") as file:
+        return int(file.metadata()["step"])
+
+
+def apart(a: dict, b: dict) -> float:
+    """Largest difference, relative to the largest weight of its tensor."""
+    assert a.keys() == b.keys()
+    return max(float((a[key] - b[key]).abs().max() / a[key].abs().max()) for key in a)
+
+
+TOLERANCE = {"UNet, a set, bfloat16": 3e-2}
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(folder):
+    """To rounding; each of them ends with the very same bits, running deviations included."""
+    here, (first, second) = fits(), (torch.load(folder / f"fits-{rank}.pt") for rank in (0, 1))
+    assert here.keys() == first.keys() == second.keys()
+    for name, (weights, log) in here.items():
+        assert apart(weights, first[name][0]) < TOLERANCE.get(name, 1e-9), name
+        assert all(torch.equal(first[name][0][key], value) for key, value in second[name][0].items()), name
+        losses = [[entry["loss"] for entry in entries] for entries in (log, first[name][1], second[name][1])]
+        assert losses[1] == losses[2] and losses[0] == pytest.approx(losses[1], rel=TOLERANCE.get(name, 1e-6)), name
+        assert [entry.get("eval") for entry in first[name][1]] == [True] * len(log)
+        assert not any("eval" in entry for entry in second[name][1])  # measured by the first only
+
+
+@pytest.mark.slow
+def test_a_killed_process_costs_nothing(folder):
+    """Both start again from the first one's checkpoint, and end with the bits of the uninterrupted run."""
+    whole, resumed = (load_file(folder / name) for name in ("whole", "killed"))
+    assert step(folder / "whole") == step(folder / "killed") == SETTINGS["steps"]
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole) and len(whole) > 10
+    # what two began one goes on with, to rounding; here after the last step
+    again = gahb.fit(network(), stream, checkpoint=folder / "killed", **SETTINGS)
+    assert all(torch.equal(whole[f"network.{key}"], value) for key, value in again.state_dict().items())
+
+
+@pytest.mark.slow
+def test_recipes_by_two_processes(folder):
+    """Said once, trained once, and as one process trains them, to the rounding of float16; snapshots too."""
+    said = [line for line in (folder / "resumed.out").read_text().splitlines() if line.startswith(("tiny", "other"))]
+    place = folder / "cache" / "zoo"
+    assert {path.suffix for path in place.iterdir()} <= {".safetensors", ".lock"}
+    for line, name in zip(said, ("other", "tiny"), strict=True):
+        recipe = recipes.read(folder / f"{name}.yaml")
+        assert line == f"{name}: {place / recipe.hash}.safetensors"
+        zoo.train(recipe, folder / f"alone-{name}.safetensors", progress=False)
+        for at, last in (("", 20), ("@10", 10)):
+            stems = folder / f"alone-{name}", place / recipe.hash
+            alone, two = (zoo.load(f"{stem}{at}.safetensors") for stem in stems)
+            assert apart(alone.state_dict(), two.state_dict()) < 2e-3
+            assert [entry["step"] for entry in two.log] == list(range(5, last + 1, 5))
+            assert all("psnr" in entry for entry in two.log)
+    assert (folder / "cache" / "zoo").is_dir() and len(list(place.glob("*.safetensors"))) == 4
+
+
+def test_deviations_are_those_of_the_whole_batch(monkeypatch):
+    """From the variances and means of shares, however far the means lie apart."""
+    h = torch.randn(6, 3, 4, 4, dtype=torch.float64) + 5 * torch.randn(6, 3, 1, 1, dtype=torch.float64)
+    moments = []
+    for share in h.split(2):
+        over = dict(dim=(0, 2, 3), keepdim=True)
+        moments.append(torch.cat([share.var(unbiased=False, **over), share.mean(**over)]))
+    collectives = torch.distributed._functional_collectives
+    monkeypatch.setattr(collectives, "all_gather_single_autograd", lambda *_: torch.stack(moments))
+    found = networks._of_all(*moments[0].split(1))
+    torch.testing.assert_close(found, h.var(dim=(0, 2, 3), keepdim=True, unbiased=False), rtol=1e-12, atol=0)
+
+
+def test_shares_make_up_the_batch():
+    for images in (stream(24, 10**6), stream):
+        whole = training._draw(images, 12, 0.01, 1.0, 5, 9)
+        parts = [training._draw(images, 12, 0.01, 1.0, 5, 9, rank=rank, processes=3) for rank in range(3)]
+        for given, shares in zip(whole, zip(*parts)):
+            assert torch.equal(given, torch.cat(shares))
+
+
+def test_a_checkpoint_that_not_all_see_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "agreed", lambda first: 16)
+    with pytest.raises(ValueError, match="checkpoint must be one file that all processes see, got .*here at step 16 in "
+                                         "the first process and 0 in process 0"):
+        gahb.fit(network(), stream, checkpoint=tmp_path / "here", **SETTINGS)
+
+
+def test_alone_nothing_of_it_is_imported():
+    script = ("import sys, torch, gahb; from gahb._team import agreed, leads, team; "
+              "assert team() is None and leads() and agreed(3) == 3; print('lightning_fabric' in sys.modules)")
+    out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert out.stdout == "False\n"
+
+
+def test_fabric_is_asked_for_by_name_where_it_is_missing(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    with pytest.raises(ImportError, match="torchrun needs the package lightning-fabric: pip install lightning-fabric"):
+        team.__wrapped__()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
