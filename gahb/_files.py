@@ -16,6 +16,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())  # on the disk before the old file goes
         os.replace(partial, path)  # atomic: a reader sees the old file or the new one
     finally:
         partial.unlink(missing_ok=True)

@@ -130,16 +130,34 @@ def curve_panels(
 
     `ordered`: the labels are steps of one quantity, coloured from dark to bright.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(width, 0.42 * width + 0.5), sharex=True, sharey=True,
-                                squeeze=False)
-    labels = list(dict.fromkeys(label for series in panels.values() for label in series))
+    return curve_grid({ylabel: panels}, xlabel=xlabel, logx=logx, logy=logy, reference=reference, ordered=ordered,
+                      width=width)
+
+
+def curve_grid(
+    rows: Mapping[str, Mapping[str, Mapping[str, tuple]]],
+    *,
+    xlabel: str,
+    logx: bool = False,
+    logy: bool = False,
+    reference: tuple[str, Sequence, Sequence] | None = None,
+    ordered: bool = False,
+    width: float = 7.2,
+) -> Figure:
+    """Rows of :func:`curve_panels` that show several quantities: y label → title → series."""
+    columns = max(len(panels) for panels in rows.values())
+    height = len(rows) * 0.42 * width + 0.5 if len(rows) == 1 else len(rows) * 0.34 * width + 0.6
+    figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), sharex=True, sharey="row", squeeze=False)
+    labels = list(dict.fromkeys(label for panels in rows.values() for series in panels.values() for label in series))
     palette = [matplotlib.colormaps[DENSITY](0.9 * k / max(1, len(labels) - 1)) for k in range(len(labels))]
     colours = dict(zip(labels, palette if ordered else COLOURS))
-    for axis, (title, series) in zip(axes[0], panels.items()):
-        _draw_curves(axis, series, [colours[label] for label in series], reference)
-        axis.set(title=title, xlabel=xlabel, xscale="log" if logx else "linear", yscale="log" if logy else "linear")
-    axes[0, 0].set_ylabel(ylabel)
-    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
+    for i, (ylabel, panels) in enumerate(rows.items()):
+        for axis, (title, series) in zip(axes[i], panels.items()):
+            _draw_curves(axis, series, [colours[label] for label in series], reference)
+            axis.set(xscale="log" if logx else "linear", yscale="log" if logy else "linear")
+            axis.set(title=title if i == 0 else "", xlabel=xlabel if i == len(rows) - 1 else "")
+        axes[i, 0].set_ylabel(ylabel)
+    handles = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels())}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(6, len(handles)))
     return _done(figure)
 

@@ -138,7 +138,7 @@ def effective_dimension(denoiser, y: Tensor, sigma=None, *, probes: int | None =
 
     For an orthogonal projector it is the dimension of the space projected on;
     for $f^\star$ it is $\mathbb E[\|x - f^\star\|^2 \mid y]/\sigma^2$. Arguments
-    as in :func:`divergence`; :func:`trace_estimate` has an error bar.
+    as in :func:`divergence`; :func:`gahb.trace_estimate` has an error bar.
     """
     return divergence(denoiser, y, sigma, probes=probes, seed=seed)
 

@@ -88,7 +88,8 @@ def kl_bound(denoiser, optimal, images: Tensor, sigmas: Sequence[float], *, seed
             parts = []
             for x, noise in zip(images.split(batch), z.split(batch)):
                 y = x + sigma * noise
-                f, best, x = (a.flatten(1).double() for a in (denoiser(y, sigma), optimal(y, sigma), x))
+                f, best = (_answer(name, d, y, sigma) for name, d in (("denoiser", denoiser), ("optimal", optimal)))
+                x = x.flatten(1).double()
                 # ‖f − x‖² − ‖f* − x‖² as a product: its terms may agree to many digits
                 parts.append(torch.stack([(f - best).square().sum(1), ((f - best) * (f + best - 2 * x)).sum(1)]))
             rows.append(torch.cat(parts, dim=1).cpu() / sigma**2)
@@ -166,6 +167,14 @@ def remembered(denoiser) -> Callable:
         return answers[key]
 
     return ask
+
+
+def _answer(name: str, denoiser, y: Tensor, sigma: float) -> Tensor:
+    out = denoiser(y, sigma)
+    if out.shape != y.shape or not torch.isfinite(out).all():
+        raise ValueError(f"{name} must return finite estimates shaped like y, {tuple(y.shape)}, "
+                         f"got shape {tuple(out.shape)} at sigma = {sigma:g}")
+    return out.flatten(1).double()
 
 
 def _levels(sigmas: Sequence[float]) -> Tensor:

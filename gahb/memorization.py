@@ -21,7 +21,8 @@ def nearest(samples: Tensor, images: Tensor, *, block: int = 1024) -> tuple[Tens
     $\bar a$ the mean over the pixels of a: brightness and contrast do not count.
     It is 0 with a constant image. The images are read once, block by block, so
     that memory does not depend on how many they are; they may be memory-mapped.
-    Of images whose similarities agree to 1e-6, any can be named.
+    Of images whose similarities agree to 1e-6, any can be named. ValueError
+    where a value is not finite.
 
     Parameters
     ----------

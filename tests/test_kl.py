@@ -318,3 +318,12 @@ def test_refuses(change, error, message):
     given = dict(denoiser=f, optimal=best, images=normal(4), sigmas=[0.1, 0.2, 0.4])
     with pytest.raises(error, match=message):
         gahb.kl_bound(**{**given, **change})
+
+
+@pytest.mark.parametrize("wrong", [lambda y, s: y[:, :1], lambda y, s: y * torch.nan])
+def test_refuses_what_is_no_estimate_of_an_image(wrong):
+    x = torch.rand(4, 3, dtype=torch.float64)
+    right = gahb.Gaussian(torch.zeros(3), torch.eye(3))
+    for pair, name in (((wrong, right), "denoiser"), ((right, wrong), "optimal")):
+        with pytest.raises(ValueError, match=f"{name} must return finite estimates shaped like y"):
+            gahb.kl_bound(*pair, x, [0.1, 0.2, 0.3])

@@ -137,3 +137,10 @@ def test_crossing_where_nothing_crosses():
     assert all(math.isnan(v) for v in gahb.crossing({1: -torch.ones(4), 10: -torch.ones(4)}))
     with pytest.raises(ValueError, match="at least two N"):
         gahb.crossing({10: torch.ones(4)})
+
+
+def test_nearest_refuses_what_is_not_finite():
+    images = normal(8, 5)
+    images[3, 2] = math.nan
+    with pytest.raises(ValueError, match="must be finite"):
+        gahb.nearest(normal(2, 5, seed=1), images)

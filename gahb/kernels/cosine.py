@@ -24,6 +24,8 @@ def most_similar(samples: Tensor, images: Tensor, block: int) -> Tensor:
         x = images[start : start + block].flatten(1).to(directions)
         away, inverse = _centred(x, out=buffer[: len(x)])
         here, place = (directions @ away.T).mul_(inverse).max(dim=1)
+        if not torch.isfinite(here).all():
+            raise ValueError("samples and images must be finite")
         index = torch.where(here > best, place + start, index)
         best = torch.maximum(here, best)
     return index
