@@ -7,12 +7,14 @@ curve also has its own marker.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -109,7 +111,7 @@ def curves(
     `reference` (label, x, y) is drawn as a thin dashed line.
     """
     figure, axis = plt.subplots(figsize=(width, 0.66 * width))
-    _draw_curves(axis, series, COLOURS, reference)
+    _draw_curves(axis, series, COLOURS, MARKERS, reference)
     axis.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear", yscale="log" if logy else "linear")
     axis.legend()
     return _done(figure)
@@ -146,23 +148,26 @@ def curve_grid(
 ) -> Figure:
     """Rows of :func:`curve_panels` that show several quantities: y label → title → series."""
     columns = max(len(panels) for panels in rows.values())
-    height = len(rows) * 0.42 * width + 0.5 if len(rows) == 1 else len(rows) * 0.34 * width + 0.6
+    height = 0.5 + len(rows) * (0.42 if len(rows) == 1 else 0.34) * width
     figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), sharex=True, sharey="row", squeeze=False)
     labels = list(dict.fromkeys(label for panels in rows.values() for series in panels.values() for label in series))
     palette = [matplotlib.colormaps[DENSITY](0.9 * k / max(1, len(labels) - 1)) for k in range(len(labels))]
-    colours = dict(zip(labels, palette if ordered else COLOURS))
+    colours, markers = dict(zip(labels, palette if ordered else COLOURS)), dict(zip(labels, cycle(MARKERS)))
     for i, (ylabel, panels) in enumerate(rows.items()):
         for axis, (title, series) in zip(axes[i], panels.items()):
-            _draw_curves(axis, series, [colours[label] for label in series], reference)
+            _draw_curves(axis, series, *([look[label] for label in series] for look in (colours, markers)), reference)
             axis.set(xscale="log" if logx else "linear", yscale="log" if logy else "linear")
             axis.set(title=title if i == 0 else "", xlabel=xlabel if i == len(rows) - 1 else "")
+            if logx:
+                axis.xaxis.set_minor_formatter(NullFormatter())  # over less than two decades they would overlap
         axes[i, 0].set_ylabel(ylabel)
     handles = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(6, len(handles)))
+    lines = -(-sum(len(label) + 6 for label in handles) // int(13 * width))  # of the legend: about 13 letters an inch
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=-(-len(handles) // lines))
     return _done(figure)
 
 
-def _draw_curves(axis, series: Mapping[str, tuple], colours: Sequence, reference) -> None:
+def _draw_curves(axis, series: Mapping[str, tuple], colours: Sequence, markers: Sequence, reference) -> None:
     if reference is not None:
         label, x, y = reference
         axis.plot(x, y, "--", color="#777777", linewidth=1, label=label)
@@ -170,7 +175,7 @@ def _draw_curves(axis, series: Mapping[str, tuple], colours: Sequence, reference
         x, y, error = (*data, None)[:3]
         axis.errorbar(
             _vector(x), _vector(y), None if error is None else _vector(error), label=label,
-            color=colours[k % len(colours)], marker=MARKERS[k % len(MARKERS)], capsize=2,
+            color=colours[k % len(colours)], marker=markers[k % len(markers)], capsize=2,
         )
 
 

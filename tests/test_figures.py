@@ -155,6 +155,24 @@ def test_curve_panels_share_axes_and_one_legend():
         assert colour[0] == colour[1]  # one label, one colour, in whatever panel
 
 
+def test_curve_grid_has_one_look_for_each_label():
+    up, down = ([1, 2, 3], [1.0, 4.0, 9.0]), ([1, 2, 3], [20.0, 3.0, 5.0])
+    rows = {"frequency": {"left": {"own": up, "null": down}, "right": {"own": up}}, "share": {"left": {"null": up}}}
+    figure = drawn(figures.curve_grid(rows, xlabel="k", logx=True))
+    assert [axis.get_ylabel() for axis in figure.axes] == ["frequency", "", "share", ""]
+    assert [axis.get_title() for axis in figure.axes] == ["left", "right", "", ""]
+    assert [axis.get_xlabel() for axis in figure.axes[:3]] == ["", "", "k"]
+    limits = [axis.get_ylim() for axis in figure.axes]
+    assert limits[0] == limits[1] != limits[2]  # a row is one quantity
+    above, below = (figure.axes[i].containers[-1].lines[0] for i in (0, 2))
+    assert (above.get_color(), above.get_marker()) == (below.get_color(), below.get_marker())
+    assert above.get_marker() != figure.axes[0].containers[0].lines[0].get_marker()
+    long = {f"a long label, number {k}": up for k in range(6)}
+    figure = drawn(figures.curve_panels({"one": long}, xlabel="k", ylabel="v"))
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1  # the legend is not cut off
+
+
 def test_distributions_are_shares():
     panels = {"few": {"twins": [0.05, 0.05, 0.95], "nearest": [0.95]}, "many": {"twins": [0.5]}}
     figure = drawn(figures.distributions(panels, xlabel="cosine", limits=(0, 1), bins=10))
