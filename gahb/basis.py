@@ -93,7 +93,7 @@ def _dense(jacobian: Jacobian) -> tuple[Tensor, ...]:
     d, block = y.numel(), 256
     J = y.new_empty(1, d, d)
     for start in range(0, d, block):
-        unit = unit_vectors(y, start, min(block, d - start))
+        unit = unit_vectors(y, torch.arange(start, min(start + block, d)))
         J[:, :, start : start + block] = as_columns(jacobian.forward(unit))
     S = (J + J.mT) / 2
     asymmetry = _ratio((J - J.mT) / 2, S)

@@ -117,23 +117,9 @@ def curves(
     return _done(figure)
 
 
-def curve_panels(
-    panels: Mapping[str, Mapping[str, tuple]],
-    *,
-    xlabel: str,
-    ylabel: str,
-    logx: bool = False,
-    logy: bool = False,
-    reference: tuple[str, Sequence, Sequence] | None = None,
-    ordered: bool = False,
-    width: float = 7.2,
-) -> Figure:
-    """Panels of :func:`curves` side by side with common axes and one legend: title → series.
-
-    `ordered`: the labels are steps of one quantity, coloured from dark to bright.
-    """
-    return curve_grid({ylabel: panels}, xlabel=xlabel, logx=logx, logy=logy, reference=reference, ordered=ordered,
-                      width=width)
+def curve_panels(panels: Mapping[str, Mapping[str, tuple]], *, ylabel: str, **options) -> Figure:
+    """Panels of :func:`curves` side by side: one row of :func:`curve_grid`, whose `options` it takes."""
+    return curve_grid({ylabel: panels}, **options)
 
 
 def curve_grid(
@@ -146,7 +132,10 @@ def curve_grid(
     ordered: bool = False,
     width: float = 7.2,
 ) -> Figure:
-    """Rows of :func:`curve_panels` that show several quantities: y label → title → series."""
+    """Panels of :func:`curves` in rows, with common axes and one legend: y label → title → series.
+
+    `ordered`: the labels are steps of one quantity, coloured from dark to bright.
+    """
     columns = max(len(panels) for panels in rows.values())
     height = 0.5 + len(rows) * (0.42 if len(rows) == 1 else 0.34) * width
     figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), sharex=True, sharey="row", squeeze=False)
@@ -161,10 +150,16 @@ def curve_grid(
             if logx:
                 axis.xaxis.set_minor_formatter(NullFormatter())  # over less than two decades they would overlap
         axes[i, 0].set_ylabel(ylabel)
-    handles = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels())}
-    lines = -(-sum(len(label) + 6 for label in handles) // int(13 * width))  # of the legend: about 13 letters an inch
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=-(-len(handles) // lines))
+    _legend_below(figure)
     return _done(figure)
+
+
+def _legend_below(figure: Figure) -> None:
+    """One legend for all panels, each label once."""
+    handles = {label: handle for axis in figure.axes for handle, label in zip(*axis.get_legend_handles_labels())}
+    letters = sum(len(label) + 6 for label in handles)
+    lines = -(-letters // int(13 * figure.get_figwidth()))  # about 13 letters an inch
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=-(-len(handles) // lines))
 
 
 def _draw_curves(axis, series: Mapping[str, tuple], colours: Sequence, markers: Sequence, reference) -> None:
@@ -194,8 +189,7 @@ def distributions(
                       histtype="stepfilled", alpha=0.6, edgecolor=COLOURS[k])
         axis.set(title=title, xlabel=xlabel)
     axes[0, 0].set_ylabel("share of samples")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    _legend_below(figure)
     return _done(figure)
 
 
@@ -216,8 +210,7 @@ def areas(
         if k < len(notes):
             axis.text(0.03, 0.97, notes[k], transform=axis.transAxes, va="top", fontsize=8.5)
     axes[0, 0].set_ylabel(ylabel)
-    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
+    _legend_below(figure)
     return _done(figure)
 
 

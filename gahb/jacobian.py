@@ -82,11 +82,6 @@ def full_precision() -> Iterator[None]:
         cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
-def jacobian_products(denoiser, y: Tensor, sigma, v: Tensor) -> Tensor:
-    """$J v$ for K directions at once: `v` (K, B, …) → (K, B, …)."""
-    return Jacobian(denoiser, y, sigma).forward(v)
-
-
 def adaptive_filters(denoiser, y: Tensor, sigma=None, *, pixels) -> Tensor:
     r"""Rows of the Jacobian: the filters $\partial f_i/\partial y$ that make pixel i of the denoised image.
 
@@ -108,9 +103,8 @@ def adaptive_filters(denoiser, y: Tensor, sigma=None, *, pixels) -> Tensor:
     places = torch.nn.functional.pad(pixels, (3 - pixels.shape[1], 0))
     if bool(((places < 0) | (places >= sizes)).any()):
         raise ValueError(f"pixels must lie inside images of shape {tuple(y.shape[1:])}, got {pixels.tolist()}")
-    unit = y.new_zeros(len(places), 1, *y.shape[1:])
-    unit[torch.arange(len(places)), 0, *places.T] = 1
-    return jacobian.transposed(unit).transpose(0, 1)
+    strides = torch.tensor([y.shape[2] * y.shape[3], y.shape[3], 1])
+    return jacobian.transposed(unit_vectors(y, (places * strides).sum(dim=1))).transpose(0, 1)
 
 
 def divergence(denoiser, y: Tensor, sigma=None, *, probes: int | None = None, seed: int = 0) -> Tensor:
@@ -206,7 +200,7 @@ def _directions(y: Tensor, probes: int | None, seed: int, budget: int = 256):
     d = y[0].numel()
     if probes is None:
         for start in range(0, d, block):
-            yield unit_vectors(y, start, min(block, d - start)).expand(-1, *y.shape)
+            yield unit_vectors(y, torch.arange(start, min(start + block, d))).expand(-1, *y.shape)
         return
     positive_int("probes", probes)
     generator = torch.Generator().manual_seed(seed)
@@ -214,11 +208,11 @@ def _directions(y: Tensor, probes: int | None, seed: int, budget: int = 256):
         yield _signs(y, min(block, probes - start), generator)
 
 
-def unit_vectors(y: Tensor, start: int, count: int) -> Tensor:
-    """$e_j$ for j = start, …, start + count − 1, shaped like a point of y: (count, 1, …)."""
-    unit = y.new_zeros(count, y[0].numel())
-    unit[torch.arange(count), torch.arange(start, start + count)] = 1
-    return unit.reshape(count, 1, *y.shape[1:])
+def unit_vectors(y: Tensor, indices: Tensor) -> Tensor:
+    """$e_j$ for each of the indices j (K,), shaped like a point of y: (K, 1, …)."""
+    unit = y.new_zeros(len(indices), y[0].numel())
+    unit[torch.arange(len(indices)), indices] = 1
+    return unit.reshape(len(indices), 1, *y.shape[1:])
 
 
 def _signs(y: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ from torch.func import jacrev, vmap
 
 import gahb
 from gahb import jacobian
-from gahb.jacobian import Jacobian, block_size, divergence, full_precision, jacobian_products, trace_estimate
+from gahb.jacobian import Jacobian, block_size, divergence, full_precision, trace_estimate
 
 F64 = torch.float64
 
@@ -41,7 +41,7 @@ def test_exact_trace_is_that_of_the_dense_jacobian(name):
     torch.testing.assert_close(divergence(f, y, 0.5), expected, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(gahb.effective_dimension(f, y, 0.5), expected, rtol=1e-10, atol=1e-10)
     v = normal(5, 3, 1, 4, 4, seed=1)
-    products = jacobian_products(f, y, 0.5, v)
+    products = Jacobian(f, y, 0.5).forward(v)
     torch.testing.assert_close(products.flatten(2), torch.einsum("bij,kbj->kbi", J, v.flatten(2)))
     products = Jacobian(f, y, 0.5).transposed(v)
     torch.testing.assert_close(products.flatten(2), torch.einsum("bij,kbi->kbj", J, v.flatten(2)))

@@ -12,7 +12,7 @@ from references import jacobian, peak_memory, posterior, quadrature
 from torch.func import hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 import gahb
-from gahb.jacobian import jacobian_products
+from gahb.jacobian import Jacobian
 
 F64 = torch.float64
 
@@ -91,14 +91,14 @@ def test_empirical_where_weights_are_truly_mixed():
         "reverse": torch.stack([pull(one)[0] for one in v]),
         "vmap of forward": vmap(lambda one: jvp(lambda u: f(u, sigma), (y,), (one,))[1])(v),
         "vmap of reverse": vmap(lambda one: pull(one)[0])(v),
-        "in blocks": jacobian_products(f, y, sigma, v),
+        "in blocks": Jacobian(f, y, sigma).forward(v),
     }
     for name, product in products.items():
         error = (product.flatten(2) - expected).norm() / expected.norm()
         assert error < 1e-8, (name, error)
 
     unit = torch.eye(1024, dtype=F64).reshape(1024, 1, 1, 32, 32)
-    dense = jacobian_products(f, y[:1], sigma, unit).reshape(1024, 1024)
+    dense = Jacobian(f, y[:1], sigma).forward(unit).reshape(1024, 1024)
     assert (dense - J[0]).norm() < 1e-8 * J[0].norm()
     assert (dense - dense.T).norm() < 1e-10 * dense.norm()
     eigenvalues = torch.linalg.eigvalsh(dense)
@@ -174,7 +174,7 @@ def test_empirical_memory_does_not_grow_with_the_set():
             "forward": lambda: g(y),
             "jvp": lambda: jvp(g, (y,), (y,)),
             "vjp": lambda: vjp(g, y)[1](y),
-            "vmap of jvp": lambda: jacobian_products(f, y, 0.3, v),
+            "vmap of jvp": lambda: Jacobian(f, y, 0.3).forward(v),
             "effective dimension": lambda: gahb.effective_dimension(f, y, 0.3, probes=2),
         }
 
