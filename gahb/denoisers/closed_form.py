@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from .._validate import check_points, positive_int, sigma_vector
-from ..kernels.posterior import PosteriorMean
+from ..kernels.optimum import PosteriorMean
+from ..kernels.posterior import EmpiricalPosterior
 
 
 class _ClosedForm:
@@ -75,8 +76,9 @@ class Empirical(_ClosedForm):
     def __call__(self, y: Tensor, sigma=None) -> Tensor:
         flat, variance = self._prepare(y, sigma)
         # uint8 images: everything in units of 1/255; images on another device come block by block
-        scale, centre, exact = self._scale, self._centre.to(y.device), y.dtype == torch.float64
-        mean = PosteriorMean.apply(flat * scale, self._flat, centre, variance * scale**2, self.block, exact)
+        scale, exact = self._scale, y.dtype == torch.float64
+        posterior = EmpiricalPosterior(self._flat, self._centre.to(y.device), self.block, exact=exact)
+        mean = PosteriorMean.apply(flat * scale, variance * scale**2, posterior)
         return (mean / scale).reshape(y.shape).to(y.dtype)
 
 

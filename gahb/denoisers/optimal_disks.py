@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from .._validate import positive_int
-from ..kernels.disk_posterior import DiskMean, DiskPosterior
+from ..kernels.disk_posterior import DiskPosterior
+from ..kernels.optimum import PosteriorMean
 from .closed_form import _ClosedForm
 
 
@@ -36,7 +37,7 @@ class OptimalDisks(_ClosedForm):
         self._posterior = DiskPosterior(size)
 
     def _mean(self, y: Tensor, variance: Tensor) -> Tensor:
-        return DiskMean.apply(y, variance, self._posterior)
+        return PosteriorMean.apply(y, variance, self._posterior)
 
     def error(self, y: Tensor, sigma) -> Tensor:
         r"""Squared error of the integration, $\|\hat f - f^\star\|^2/d$ (B,), estimated.

@@ -23,84 +23,12 @@ from numpy.polynomial.legendre import leggauss
 from torch import Tensor
 
 from .disk import CENTRE, RADIUS, coverage
-from .posterior import _flatten
 
 _KEEP = 8  # cells halved at least, whatever their mass: a coarse grid sees a narrow peak from half a cell away
-_NO_SIGMA = "derivatives of the optimal disk denoiser in sigma are not implemented"
-_NO_SECOND = "second derivatives of the optimal disk denoiser are not implemented"
 _HALVINGS = 40  # then shapes differ by rounding only
 _BLOCK = 2**15  # pixels rendered at a time: they stay in the cache
 _REACH = 6.0  # standard deviations of a grey to each side, for
 _NODE, _WEIGHT = (torch.from_numpy(array) for array in leggauss(16))
-
-
-class DiskMean(torch.autograd.Function):
-    """``apply(y, variance, posterior)`` → $f^\\star(y)$, by a `DiskPosterior`.
-
-    Forward and reverse derivatives are the product with the posterior
-    covariance over σ² (which is symmetric).
-    """
-
-    @staticmethod
-    def forward(y, variance, posterior):
-        return posterior.mean(y, variance)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        y, variance, ctx.posterior = inputs
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(y, variance)
-        ctx.save_for_forward(y, variance)
-
-    @staticmethod
-    def backward(ctx, cotangent):
-        if ctx.needs_input_grad[1]:
-            raise NotImplementedError(_NO_SIGMA)
-        if cotangent is None:
-            return None, None, None
-        return DiskProduct.apply(*ctx.saved_tensors, cotangent[:, None], ctx.posterior)[:, 0], None, None
-
-    @staticmethod
-    def jvp(ctx, tangent, variance_tangent, _posterior):
-        if variance_tangent is not None:
-            raise NotImplementedError(_NO_SIGMA)
-        return DiskProduct.apply(*ctx.saved_tensors, tangent[:, None], ctx.posterior)[:, 0]
-
-    @staticmethod
-    def vmap(info, in_dims, y, variance, posterior):
-        y, variance, restore = _flatten(info.batch_size, in_dims[0], y, in_dims[1], variance)
-        return restore(DiskMean.apply(y, variance, posterior)), 0
-
-
-class DiskProduct(torch.autograd.Function):
-    """``apply(y, variance, v, posterior)`` → $\\mathrm{Cov}[x|y]\\,v/\\sigma^2$ for v (B, K, d)."""
-
-    @staticmethod
-    def forward(y, variance, v, posterior):
-        return posterior.covariance_product(y, variance, v)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        pass
-
-    @staticmethod
-    def backward(ctx, _):
-        raise NotImplementedError(_NO_SECOND)
-
-    @staticmethod
-    def jvp(ctx, *_):
-        raise NotImplementedError(_NO_SECOND)
-
-    @staticmethod
-    def vmap(info, in_dims, y, variance, v, posterior):
-        size = info.batch_size
-        v = v.movedim(in_dims[2], 0) if in_dims[2] is not None else v.expand(size, *v.shape)
-        if in_dims[0] is None and in_dims[1] is None:  # one posterior serves all directions
-            many = v.movedim(0, 1)  # (B, size, K, d)
-            product = DiskProduct.apply(y, variance, many.flatten(1, 2), posterior)
-            return product.unflatten(1, many.shape[1:3]), 1
-        y, variance, restore = _flatten(size, in_dims[0], y, in_dims[1], variance)
-        return restore(DiskProduct.apply(y, variance, v.flatten(0, 1), posterior)), 0
 
 
 class DiskPosterior:
@@ -113,6 +41,8 @@ class DiskPosterior:
     than there were at first the lightest: at most 8 × their number are held at
     once, each as its mask.
     """
+
+    name = "optimal disk denoiser"
 
     def __init__(self, size: int, *, cells: int = 12, share: float = 1 / 8, faint: float = 1e-6):
         self.size, self.share, self.faint = size, share, faint

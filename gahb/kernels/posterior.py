@@ -30,95 +30,41 @@ from torch import Tensor
 
 # log-weights are taken from float32 if √d u |x| (|y| + |x|) / σ² is less; the error met is a tenth of that or less
 RESOLVED = 2e-2
-_NO_SIGMA = "derivatives of the empirical optimum in sigma are not implemented"
 
 
-class PosteriorMean(torch.autograd.Function):
-    """``apply(y, images, centre, variance, block, exact)`` → $f^\\star(y)$, shaped like y (B, d), float64.
+class EmpiricalPosterior:
+    """The posterior of images (N, d) of any dtype, read `block` at a time (see `optimum`).
 
-    `images` is (N, d) of any dtype, `centre` (d,) float64, `variance` σ² (B,)
-    float64; `exact` is float64 throughout. Its forward and reverse derivatives are the product with the
-    posterior covariance over σ² (which is symmetric).
+    `centre` (d,) float64 is taken from images and points; y and σ² are
+    float64. `exact` is float64 throughout.
     """
 
-    @staticmethod
-    def forward(y, images, centre, variance, block, exact):
-        if not exact and _fused(y, images):
+    name = "empirical optimum"
+
+    def __init__(self, images: Tensor, centre: Tensor, block: int, *, exact: bool):
+        self.images, self.centre, self.block, self.exact = images, centre, block, exact
+
+    def mean(self, y: Tensor, variance: Tensor) -> Tensor:
+        """$f^\\star(y)$ (B, d)."""
+        if not self.exact and _fused(y, self.images):
             from .posterior_triton import posterior_mean
 
-            return posterior_mean(y, images, variance)
-        run = _pass if exact or len(y) == 0 else _fast_pass
-        return run(y - centre, images, centre, variance, block)[1] + centre
+            return posterior_mean(y, self.images, variance)
+        run = _pass if self.exact or len(y) == 0 else _fast_pass
+        return run(y - self.centre, self.images, self.centre, variance, self.block)[1] + self.centre
 
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        y, images, centre, variance, block, _ = inputs
-        ctx.block = block
-        ctx.set_materialize_grads(False)  # else forward mode makes zeros as large as the images
-        ctx.save_for_backward(y, images, centre, variance)
-        ctx.save_for_forward(y, images, centre, variance)
-
-    @staticmethod
-    def backward(ctx, cotangent):
-        if ctx.needs_input_grad[3]:
-            raise NotImplementedError(_NO_SIGMA)
-        if cotangent is None:
-            return None, None, None, None, None, None
-        product = CovarianceProduct.apply(*ctx.saved_tensors, cotangent[:, None], ctx.block)[:, 0]
-        return product, None, None, None, None, None
-
-    @staticmethod
-    def jvp(ctx, tangent, _images, _centre, variance_tangent, _block, _exact):
-        if variance_tangent is not None:
-            raise NotImplementedError(_NO_SIGMA)
-        return CovarianceProduct.apply(*ctx.saved_tensors, tangent[:, None], ctx.block)[:, 0]
-
-    @staticmethod
-    def vmap(info, in_dims, y, images, centre, variance, block, exact):
-        y, variance, restore = _flatten(info.batch_size, in_dims[0], y, in_dims[3], variance)
-        return restore(PosteriorMean.apply(y, images, centre, variance, block, exact)), 0
-
-
-class CovarianceProduct(torch.autograd.Function):
-    """``apply(y, images, centre, variance, v, block)`` → $\\mathrm{Cov}[x|y]\\,v/\\sigma^2$ for v (B, K, d)."""
-
-    @staticmethod
-    def forward(y, images, centre, variance, v, block):
-        return _covariance_product(y, images, centre, variance, v, block)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        pass
-
-    @staticmethod
-    def backward(ctx, _):
-        raise NotImplementedError("second derivatives of the empirical optimum are not implemented")
-
-    @staticmethod
-    def jvp(ctx, *_):
-        raise NotImplementedError("second derivatives of the empirical optimum are not implemented")
-
-    @staticmethod
-    def vmap(info, in_dims, y, images, centre, variance, v, block):
-        size = info.batch_size
-        v = v.movedim(in_dims[4], 0) if in_dims[4] is not None else v.expand(size, *v.shape)
-        if in_dims[0] is None and in_dims[3] is None:  # one set of weights serves all directions
-            many = v.movedim(0, 1)  # (B, size, K, d)
-            product = CovarianceProduct.apply(y, images, centre, variance, many.flatten(1, 2), block)
-            return product.unflatten(1, many.shape[1:3]), 1
-        y, variance, restore = _flatten(size, in_dims[0], y, in_dims[3], variance)
-        return restore(CovarianceProduct.apply(y, images, centre, variance, v.flatten(0, 1), block)), 0
-
-
-def _flatten(size, y_dim, y, variance_dim, variance):
-    """Merge a vmapped axis with the batch axis of y and σ²; and the way back."""
-    y = y.movedim(y_dim, 0) if y_dim is not None else y.expand(size, *y.shape)
-    if variance_dim is None:
-        variance = variance.expand(size, *variance.shape)
-    else:
-        variance = variance.movedim(variance_dim, 0)
-    batch = y.shape[1]
-    return y.flatten(0, 1), variance.flatten(0, 1), lambda out: out.unflatten(0, (size, batch))
+    def covariance_product(self, y: Tensor, variance: Tensor, v: Tensor) -> Tensor:
+        """$\\mathrm{Cov}[x|y]\\,v/\\sigma^2$ for v (B, K, d)."""
+        y = y - self.centre
+        partition, mean = _pass(y, self.images, self.centre, variance, self.block)
+        shift = (v * mean[:, None]).sum(dim=2, keepdim=True)  # (B, K, 1)
+        product, mass = torch.zeros_like(v), torch.zeros_like(shift)
+        for x in _blocks(self.images, self.centre, self.block):
+            weights = torch.exp(_logits(y, x, variance) - partition[:, None])  # (B, n)
+            coefficients = (v @ x.T - shift) * weights[:, None]  # (B, K, n)
+            product = product + coefficients @ x
+            mass = mass + coefficients.sum(dim=2, keepdim=True)
+        return (product - mass * mean[:, None]) / variance[:, None, None]
 
 
 def _fused(y: Tensor, images: Tensor) -> bool:
@@ -202,17 +148,3 @@ def _fast_pass(y, images, centre, variance, block) -> tuple[Tensor, Tensor]:
             x = raw[near].double() - centre
             softmax.add(_logits(y, x, variance), x)
     return softmax.result()
-
-
-def _covariance_product(y, images, centre, variance, v, block) -> Tensor:
-    """Cov[x|y] v / σ² for v (B, K, d)."""
-    y = y - centre
-    partition, mean = _pass(y, images, centre, variance, block)
-    shift = (v * mean[:, None]).sum(dim=2, keepdim=True)  # (B, K, 1)
-    product, mass = torch.zeros_like(v), torch.zeros_like(shift)
-    for x in _blocks(images, centre, block):
-        weights = torch.exp(_logits(y, x, variance) - partition[:, None])  # (B, n)
-        coefficients = (v @ x.T - shift) * weights[:, None]  # (B, K, n)
-        product = product + coefficients @ x
-        mass = mass + coefficients.sum(dim=2, keepdim=True)
-    return (product - mass * mean[:, None]) / variance[:, None, None]

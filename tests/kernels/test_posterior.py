@@ -33,7 +33,7 @@ def fast(y, images, sigma, block=256):
     """The fast pass as `Empirical` runs it, but without the rounding of its answer."""
     centre = images.double().mean(dim=0)
     variance = torch.full((len(y),), sigma**2, dtype=F64)
-    return kernel.PosteriorMean.apply(y.double(), images, centre, variance, block, False)
+    return kernel.EmpiricalPosterior(images, centre, block, exact=False).mean(y.double(), variance)
 
 
 def hidden_duplicates(sigma: float, sets: int, each: int, far: int, d: int = 1024):
