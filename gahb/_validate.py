@@ -101,3 +101,14 @@ def check_request(n, size, *, seed, start) -> None:
     """What every class of images is asked for: n images of `size`, from index `start` of stream `seed`."""
     positive_int("n", n), positive_int("size", size)
     positive_int("seed", seed, at_least=0), positive_int("start", start, at_least=0)
+
+
+def noise_levels(sigmas) -> list[float]:
+    """A sequence of positive finite noise levels, at least one."""
+    try:
+        levels = [float(s) for s in sigmas]
+    except TypeError:
+        raise TypeError(f"sigmas must be a sequence of noise levels, got {sigmas!r}") from None
+    if not levels or not all(0 < s < math.inf for s in levels):
+        raise ValueError(f"sigmas must be positive and finite noise levels, at least one, got {levels}")
+    return levels

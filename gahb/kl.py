@@ -23,7 +23,7 @@ import torch
 from scipy.integrate import simpson
 from torch import Tensor
 
-from ._validate import check_eval, check_points, positive_int
+from ._validate import check_eval, check_points, noise_levels, positive_int
 
 
 @dataclass(frozen=True)
@@ -178,13 +178,10 @@ def _answer(name: str, denoiser, y: Tensor, sigma: float) -> Tensor:
 
 
 def _levels(sigmas: Sequence[float]) -> Tensor:
-    try:
-        levels = torch.tensor([float(s) for s in sigmas], dtype=torch.float64)
-    except TypeError:
-        raise TypeError(f"sigmas must be a sequence of noise levels, got {sigmas!r}") from None
+    levels = torch.tensor(noise_levels(sigmas), dtype=torch.float64)
     steps = levels.diff()
     ordered = bool((steps > 0).all() or (steps < 0).all())
-    if len(levels) < 3 or not ordered or not all(0 < s < math.inf for s in levels.tolist()):
+    if len(levels) < 3 or not ordered:
         raise ValueError(f"sigmas must be three or more positive levels, rising or falling, got {levels.tolist()}")
     return levels
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._validate import check_eval, check_points, positive_int, sigma_vector
+from ._validate import check_eval, check_points, noise_levels, positive_int, sigma_vector
 from .jacobian import batches, divergence
 
 
@@ -57,12 +57,7 @@ def psnr_curve(denoiser, images: Tensor, sigmas: Sequence[float], *, seed: int =
     positive_int("batch", batch)
     if len(images) == 0:
         raise ValueError(f"images must be (n, …) with n ≥ 1, got shape {tuple(images.shape)}")
-    try:
-        levels = [float(s) for s in sigmas]
-    except TypeError:
-        raise TypeError(f"sigmas must be a sequence of noise levels, got {sigmas!r}") from None
-    if not levels or not all(0 < s < math.inf for s in levels):
-        raise ValueError(f"sigmas must be positive and finite noise levels, at least one, got {levels}")
+    levels = noise_levels(sigmas)
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(images.shape, generator=generator, dtype=torch.float32).to(images)
     rows = []
