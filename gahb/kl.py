@@ -50,9 +50,19 @@ class KLBound:
     excess_per_image: Tensor  #: (S, n) what `excess_by_sigma` is the mean of
 
     def between(self, low: float = 0.0, high: float = math.inf) -> Tensor:
-        """The integral over the levels from `low` to `high` alone, for each image with its noise (n,)."""
-        kept = (self.sigmas >= low * (1 - 1e-9)) & (self.sigmas <= high * (1 + 1e-9))
-        return quadrature_weights(self.sigmas[kept]) @ self.per_image[kept]
+        """The integral over σ from `low` to `high` alone, for each image with its noise (n,).
+
+        Ends between two levels are met by a straight line in log σ.
+        """
+        order = self.sigmas.argsort()
+        u, values = self.sigmas[order].log(), self.per_image[order]
+        ends = torch.tensor([low, high], dtype=u.dtype).log().clamp(u[0], u[-1])
+        right = torch.searchsorted(u, ends).clamp(min=1)  # u[right - 1] ≤ ends ≤ u[right]
+        part = ((ends - u[right - 1]) / (u[right] - u[right - 1]))[:, None]
+        first, last = values[right - 1] + part * (values[right] - values[right - 1])
+        inside = (u > ends[0] + 1e-9) & (u < ends[1] - 1e-9)
+        nodes = torch.cat([ends[:1], u[inside], ends[1:]])
+        return quadrature_weights(nodes.exp()) @ torch.cat([first[None], values[inside], last[None]])
 
 
 def kl_bound(denoiser, optimal, images: Tensor, sigmas: Sequence[float], *, seed: int = 0, batch: int = 64) -> KLBound:

@@ -124,8 +124,10 @@ def fit(
         steps=steps, batch=batch, seed=seed, sigma_range=[low, high], learning_rate=learning_rate,
         weight_power=weight_power, polish=polish, precision=precision,
     )
-    if isinstance(images, Tensor) and checkpoint is not None:
-        identity["images"] = _fingerprint(images)
+    if checkpoint is not None:
+        known = images if isinstance(images, Tensor) else images(1, 0)  # a stream is known by its first image
+        check_images("images(n, start)", known)
+        identity["images"] = _fingerprint(known)
     if isinstance(images, Tensor) and device.type == "cuda":
         images = images.to(device)  # once, not share by share
     log = [] if log is None else log

@@ -67,16 +67,16 @@ def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: boo
     """Train a recipe once, and return its file: in the cache, or `out`.
 
     A second call, in this process or another, waits for the first and returns
-    what it made. An interrupted call goes on from its last checkpoint. The
-    recipe's snapshots are kept beside the file, as ``STEM@STEP``. Under `torchrun`
-    all processes call it, and train one network together.
+    what it made. An interrupted call goes on from its last checkpoint, which
+    lies beside the file. So do the recipe's snapshots, as ``STEM@STEP``. Under
+    `torchrun` all processes call it, and train one network together.
     """
     place = _place()
     place.mkdir(parents=True, exist_ok=True)
     target = Path(out) if out is not None else place / f"{recipe.hash}.safetensors"
     with FileLock(place / f"{recipe.hash}.lock") if leads() else nullcontext():
         if not agreed(target.exists()):
-            checkpoint, log = place / f"{recipe.hash}.checkpoint", []
+            checkpoint, log = target.with_suffix(".checkpoint"), []
             content = dict(name=recipe.name, network=recipe.network, images=recipe.images, training=recipe.training,
                            made_with=dict(torch=torch.__version__, threads=torch.get_num_threads()))
 

@@ -128,6 +128,19 @@ def test_parts_of_the_range_add_up():
     low, high = bound.between(high=0.1), bound.between(low=0.1)
     torch.testing.assert_close(low + high, bound.between(), rtol=1e-12, atol=0)
     assert abs(low.mean() + high.mean() - bound.value) < 1e-12 and low.mean() < high.mean()
+    torch.testing.assert_close(bound.between(1e-3, 2.0), bound.between(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("falling", [False, True])
+def test_parts_may_end_between_two_levels(falling):
+    """As on a grid that has those ends, up to the curvature between two levels."""
+    grid, pair, x = torch.tensor(levels(33, 0.01, 1.0)), gaussian_pair(), normal(50)
+    bound = gahb.kl_bound(*pair, x, grid.flip(0) if falling else grid)
+    finer = gahb.kl_bound(*pair, x, torch.tensor(sorted([*grid.tolist(), 0.03, 0.4])))
+    exact, found = finer.between(0.03, 0.4), bound.between(0.03, 0.4)
+    torch.testing.assert_close(found.mean(), exact.mean(), rtol=2e-3, atol=0)
+    parts = bound.between(high=0.03) + found + bound.between(low=0.4)
+    torch.testing.assert_close(parts.mean(), bound.between().mean(), rtol=2e-3, atol=0)
 
 
 # --- two mixtures --------------------------------------------------------------------------

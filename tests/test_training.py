@@ -296,7 +296,7 @@ def test_a_finished_run_is_only_read(tmp_path):
     file, log = tmp_path / "a.checkpoint", []
     whole = gahb.fit(network(), stream, checkpoint=file, **SETTINGS)
     stamp = file.stat().st_mtime_ns
-    again = gahb.fit(network(seed=5), interrupted_at(0), checkpoint=file, log=log, **SETTINGS)
+    again = gahb.fit(network(seed=5), interrupted_at(1), checkpoint=file, log=log, **SETTINGS)
     assert same(whole, again) and not again.training and file.stat().st_mtime_ns == stamp
     assert log[-1]["step"] == 20
 
@@ -362,6 +362,16 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path, change):
     with pytest.raises(ValueError, match=r"a\.checkpoint belongs to another run: it was made with .* remove it"):
         gahb.fit(other, checkpoint=file, **settings)
     assert file.read_bytes() == content and same(other, network(seed=1))
+
+
+def test_the_checkpoint_of_another_stream_is_refused(tmp_path):
+    def disks(seed: int):
+        return lambda n, start: gahb.images.disks(n, 16, seed=seed, start=start)
+
+    file = tmp_path / "a.checkpoint"
+    gahb.fit(network(), disks(0), checkpoint=file, **SETTINGS)
+    with pytest.raises(ValueError, match=r"a\.checkpoint belongs to another run"):
+        gahb.fit(network(), disks(1), checkpoint=file, **SETTINGS)
 
 
 def test_the_checkpoint_of_another_network_is_refused(tmp_path):

@@ -226,10 +226,11 @@ def test_snapshots_are_the_run_stopped_there(cache, tmp_path, monkeypatch, n, sa
         assert all(len(entry["psnr"]) == len(recipes.LEVELS) for entry in log)
         assert all(len(entry.get("train_psnr", ())) == (len(recipes.LEVELS) if n else 0) for entry in log)
     assert not same(cache / names[5], cache / names[10])
-    zoo.train(recipe, progress=False)
+    zoo.train(recipe, progress=False)  # the next one has another checkpoint, and leaves none
     zoo.train(recipe, tmp_path / "whole.safetensors", progress=False)
     for at in ("", "@5", "@10"):
         assert same(cache / f"{recipe.hash}{at}.safetensors", tmp_path / f"whole{at}.safetensors")
+    assert not list(tmp_path.glob("*.checkpoint"))
 
 
 def test_a_recipe_is_looked_for_in_the_cache_then_in_what_ships(shipped, cache, tmp_path, monkeypatch):
