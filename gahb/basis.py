@@ -196,3 +196,28 @@ def _memory(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else float("inf")
+
+
+def beyond(basis: AdaptiveBasis, directions: Tensor) -> AdaptiveBasis:
+    r"""What S does apart from `directions`: eigenvectors of $(\mathrm{Id}-P)\,S\,(\mathrm{Id}-P)$ by falling eigenvalue.
+
+    P is the orthogonal projection on the span of the directions (B, K, …) at
+    each point. The K zero eigenvalues of that span are left out, so that there
+    are d − K vectors; `asymmetry` and `products` are those of S.
+
+    ValueError unless `basis` has all d vectors.
+    """
+    B, k = basis.eigenvalues.shape
+    shape, d = basis.eigenvectors.shape[2:], basis.eigenvectors[0, 0].numel()
+    if k != d:
+        raise ValueError(f"basis must have all d = {d} vectors, got k = {k}: ask for it with k=None")
+    if directions.shape[:1] != (B,) or directions.shape[2:] != shape:
+        raise ValueError(f"directions must be ({B}, K, {', '.join(map(str, shape))}), got {tuple(directions.shape)}")
+    E, K = basis.eigenvectors.flatten(2), directions.shape[1]  # (B, d, d), a row a vector
+    rest = torch.linalg.qr(directions.flatten(2).mT.to(E), mode="complete").Q[:, :, K:]  # (B, d, d - K)
+    inside = E @ rest
+    S = inside.mT @ (basis.eigenvalues[:, :, None] * inside)
+    values, vectors = (part.flip(-1) for part in torch.linalg.eigh(S))
+    residuals = _residuals(S @ vectors, values, vectors)
+    vectors = (rest @ vectors).mT.reshape(B, d - K, *shape)
+    return AdaptiveBasis(values, vectors, residuals, basis.asymmetry, basis.products)

@@ -21,7 +21,7 @@ PACKAGE = Path(gahb.__file__).parent
 FLOORS = (
     ("_root", "_files", "_validate", "_progress", "_team", "kernels"),
     ("images", "denoisers"),
-    ("jacobian", "basis", "risk", "kl", "sampling", "memorization", "harmonics"),
+    ("jacobian", "basis", "risk", "kl", "sampling", "memorization", "harmonics", "rates"),
     ("training", "recipes", "zoo"),
     ("figures", "widgets", "claims"),
     ("_chapters", "_dependencies", "_page", "notebooks", "doctor", "_zoo_commands", "cli"),

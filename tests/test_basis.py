@@ -170,3 +170,36 @@ def test_refuses(monkeypatch):
     gahb.adaptive_basis(network, y + 1, k=2, tol=1e-2)
     monkeypatch.undo()
     assert basis_module._memory(torch.device("cpu")) > 1e8
+
+
+def test_beyond_is_the_compressed_matrix():
+    A, y, directions = covariance(9), normal(2, 1, 3, 3), normal(2, 3, 1, 3, 3, seed=1)
+    whole = gahb.adaptive_basis(linear(A), y)
+    out = basis_module.beyond(whole, directions)
+    assert out.eigenvectors.shape == (2, 6, 1, 3, 3) and float(out.residuals.max()) < 1e-10
+    e = out.eigenvectors.flatten(2)
+    assert float((e @ directions.flatten(2).mT).abs().max()) < 1e-10
+    torch.testing.assert_close(e @ e.mT, torch.eye(6, dtype=F64).expand(2, -1, -1))
+    for values, D in zip(out.eigenvalues, directions.flatten(2)):
+        Q = torch.eye(9, dtype=F64) - torch.linalg.pinv(D) @ D
+        expected = torch.linalg.eigvalsh(Q @ A @ Q).flip(0)  # positive but for the three that are taken away
+        torch.testing.assert_close(values, expected[:6])
+
+
+def test_beyond_needs_the_whole_basis_and_directions_that_fit():
+    y = normal(1, 1, 3, 3)
+    with pytest.raises(ValueError, match="basis must have all d = 9 vectors, got k = 4"):
+        basis_module.beyond(gahb.adaptive_basis(linear(covariance(9)), y, k=4), normal(1, 2, 1, 3, 3))
+    with pytest.raises(ValueError, match=r"directions must be \(1, K, 1, 3, 3\), got \(1, 2, 9\)"):
+        basis_module.beyond(gahb.adaptive_basis(linear(covariance(9)), y), normal(1, 2, 9))
+
+
+def test_the_optimum_of_disks_keeps_their_tangent_space_and_nothing_beyond():
+    from gahb.images.disks import disk_images, disk_tangents
+
+    shape = [torch.tensor(v) for v in ([[0.43, 0.52]], [0.21], [0.9], [0.2])]
+    y = disk_images(*shape, 12).double() + 0.005 * normal(1, 1, 12, 12)
+    whole, tangents = gahb.adaptive_basis(gahb.OptimalDisks(12), y, 0.005), disk_tangents(*shape, 12)
+    rest = basis_module.beyond(whole, tangents)
+    assert abs(whole.eigenvalues.sum().item() - 5) < 0.1
+    assert rest.eigenvalues[0, 0] < 0.05

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -595,11 +596,12 @@ exclude_patterns = ["notebooks", "_build", "jupyter_execute", "**.failed.ipynb"]
 root_doc = "index"
 """
 INDEX = "# Book\n\n```{toctree}\nbook/_executed/01_tiny\n```\n\n```{claims-ledger}\n```\n"
+COUNTS = "\n```{claims-count}\n```\n\n```{claims-ledger}\n:verdicts: open, falls short\n```\n\nSee {claim}`x` and {claim}`y`.\n"
 
 
 def test_a_failing_cell_fails_the_build_and_keeps_the_last_good_page(tree, root):
     (tree / "conf.py").write_text(SPHINX.format(ext=str(root / "book" / "_ext")))
-    (tree / "index.md").write_text(INDEX)
+    (tree / "index.md").write_text(INDEX + COUNTS)
     (tree / "notebooks" / "claims.yaml").write_text(
         "- {id: x, chapter: 01_tiny, statement: 'about $x^2$', source: eq. 3, at_most: 1}\n"
         "- {id: y, chapter: 01_tiny, statement: never checked, source: eq. 4, at_most: 1}\n"
@@ -624,6 +626,11 @@ def test_a_failing_cell_fails_the_build_and_keeps_the_last_good_page(tree, root)
     text = ledger.read_text()
     assert "Claims: 2 (holds 1, not measured 1)." in text
     assert 'href="book/_executed/01_tiny.html#claim-x"' in text
+    assert re.search(r'See <a [^>]*#claim-x">0.25, holds</a> and <a [^>]*tiny.html">not measured</a>', text)
+    assert re.search(r"<p>None.</p>", text)  # none is open, none falls short
+    assert [re.findall(r"<p>(.+?)</p>", row) for row in re.findall(r"<tr.*?</tr>", text, re.DOTALL)[-3:]] == [
+        ["Chapter", "holds", "not measured"], ["1", "1", "1"], ["all", "1", "1"],
+    ]  # fmt: skip
     assert 'class="math' in text
 
     write(tree, "01_tiny", code, prose="A new sentence.")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
+from torch.func import jvp, vmap
 
 from .._validate import check_request
 from ..kernels.counter import in_blocks, uniform
@@ -18,11 +22,37 @@ def disks(n: int, size: int, *, seed: int = 0, start: int = 0, device=None) -> T
     check_request(n, size, seed=seed, start=start)
 
     def make(start: int, n: int) -> Tensor:
-        centre, radius, foreground, background = disk_parameters(n, seed=seed, start=start, device=device)
-        share = coverage(centre, radius, size).float()
-        return (background[:, None, None] + (foreground - background)[:, None, None] * share)[:, None]
+        return disk_images(*disk_parameters(n, seed=seed, start=start, device=device), size)
 
     return in_blocks(make, start, n, device)
+
+
+def disk_images(centre: Tensor, radius: Tensor, foreground: Tensor, background: Tensor, size: int) -> Tensor:
+    """The images of given disks: float32 (n, 1, size, size); arguments as :func:`disk_parameters` returns them."""
+    share = coverage(centre, radius, size).float()
+    return (background[:, None, None] + (foreground - background)[:, None, None] * share)[:, None]
+
+
+def disk_tangents(centre: Tensor, radius: Tensor, foreground: Tensor, background: Tensor, size: int) -> Tensor:
+    r"""Derivatives of those images by foreground, background, row, column and radius: (n, 5, 1, size, size), float64.
+
+    $$\partial_a x = m, \quad \partial_b x = 1 - m, \quad \partial_\theta x = (a - b)\, \partial_\theta m$$
+
+    with m the coverage and θ in sides of the image: exact, by forward
+    differentiation of the closed form. They span the tangent space of the set
+    of disks, unless the two greys are equal.
+    """
+    centre, radius = centre.double(), radius.double()
+    n, contrast = len(radius), (foreground - background).double()
+    ways = torch.eye(3, dtype=torch.float64, device=radius.device)
+
+    def along(way: Tensor) -> tuple[Tensor, Tensor]:
+        moved = way[:2].expand(n, 2), way[2].expand(n)
+        return jvp(lambda c, r: coverage(c, r, size), (centre, radius), moved)
+
+    area, moves = vmap(along)(ways)  # (3, n, size, size)
+    greys = torch.stack([area[0], 1 - area[0]], dim=1)
+    return torch.cat([greys, contrast[:, None, None, None] * moves.transpose(0, 1)], dim=1)[:, :, None]
 
 
 def disk_parameters(n: int, *, seed: int = 0, start: int = 0, device=None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -31,3 +61,25 @@ def disk_parameters(n: int, *, seed: int = 0, start: int = 0, device=None) -> tu
     centre = CENTRE[0] + (CENTRE[1] - CENTRE[0]) * u[:, :2]
     radius = RADIUS[0] + (RADIUS[1] - RADIUS[0]) * u[:, 2]
     return centre, radius, u[:, 3], u[:, 4]
+
+
+def contour_waves(centre: Tensor, radius: Tensor, foreground: Tensor, background: Tensor, size: int, *,
+                  periods, points: int = 2**15) -> Tensor:
+    r"""How the images change when their contours bend in waves: (n, 2 P, 1, size, size), float64.
+
+    The derivatives in ε of the images of the shapes $r(\varphi) = r + \varepsilon\cos p\varphi$
+    and $r + \varepsilon\sin p\varphi$, for each of the P `periods` p, a cosine and a sine in turn:
+    the contrast times the wave's integral along the arc in each pixel, by
+    `points` points on the circle. One period is a shift, and none (whose sine
+    is zero) a change of radius; disks have no others.
+    """
+    n = len(radius)
+    angle = 2 * math.pi * (torch.arange(points, dtype=torch.float64, device=radius.device) + 0.5) / points
+    along = [radius.double()[:, None] * turn for turn in (angle.sin(), angle.cos())]  # down, to the right
+    rows, columns = ((centre.double()[:, k : k + 1] + along[k]).mul(size).long().clamp(0, size - 1) for k in (0, 1))
+    waves = torch.stack([turn(p * angle) for p in periods for turn in (torch.cos, torch.sin)])  # (2 P, points)
+    step = (foreground - background).double() * radius.double() * 2 * math.pi / points * size**2
+    values = step[:, None, None] * waves
+    out = values.new_zeros(n, len(waves), size**2)
+    out.scatter_add_(2, (rows * size + columns)[:, None].expand(values.shape), values)
+    return out.unflatten(2, (1, size, size))

@@ -4,8 +4,12 @@ Each is one anywidget whose picture is made in the page's own JavaScript, from
 numbers computed there (`mixture`) or stored with it (`frames`, `curves`).
 """
 
+from .bases import basis_frames, filter_frames
 from .curves import CurvesWidget, curves
+from .flows import flow_lines
 from .frames import FramesWidget, frames
 from .mixture import MixtureWidget, mixture
 
-__all__ = ["CurvesWidget", "FramesWidget", "MixtureWidget", "curves", "frames", "mixture"]
+__all__ = [
+    "CurvesWidget", "FramesWidget", "MixtureWidget", "basis_frames", "curves", "filter_frames", "flow_lines", "frames", "mixture",
+]  # fmt: skip

@@ -60,6 +60,23 @@ async function render({ model, el }) {
     return panels.map(({ text }, k) => text.textContent && `${name(k)} ${text.textContent}`).filter(Boolean).join("; ");
   });
   body.append(...panels.map((panel) => panel.node));
+  const place = model.get("place");
+  if (place.length) { // a pixel that is pointed at sets the sliders of its row and column
+    const at = place.map((i) => model.get("labels")[i].map(Number));
+    const nearest = (values, wanted) => values.reduce((best, v, i) => (Math.abs(v - wanted) < Math.abs(values[best] - wanted) ? i : best), 0);
+    function point(event) {
+      const box = event.currentTarget.getBoundingClientRect(), value = [...model.get("value")];
+      value[place[0]] = nearest(at[0], (event.clientY - box.top) / box.height * height - 0.5);
+      value[place[1]] = nearest(at[1], (event.clientX - box.left) / box.width * width - 0.5);
+      model.set("value", value);
+      model.save_changes();
+    }
+    for (const { canvas } of panels) {
+      canvas.classList.add("gw-place");
+      canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); point(event); });
+      canvas.addEventListener("pointermove", (event) => { if (event.buttons & 1) point(event); });
+    }
+  }
   if (signed.size) { // the scale of the signed panels
     const limit = number(model.get("limit"), 2), bar = make("span", { class: "gw-bar", "aria-hidden": "true" });
     bar.style.background = `linear-gradient(to right, ${STOPS.map((s) => `#${s}`)})`;

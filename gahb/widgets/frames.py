@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -23,6 +24,7 @@ class FramesWidget(SliderWidget):
     captions = traitlets.List(read_only=True).tag(sync=True)  # positions × panels, or nothing
     signed = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)
     limit = traitlets.Float(read_only=True).tag(sync=True)
+    place = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)  # sliders that a click sets: row, column
 
 
 def frames(
@@ -33,6 +35,7 @@ def frames(
     titles: Sequence[str] = (),
     captions: Sequence | None = None,
     signed: Sequence[int] = (),
+    place: tuple[str, str] | None = None,
 ) -> FramesWidget:
     """Small pictures in panels side by side, one position of the sliders at a time.
 
@@ -46,6 +49,9 @@ def frames(
     captions : (length of each slider …, panels) texts, below each panel.
     signed : panels on a diverging scale about zero instead, the same for all of
         them at every position; it ends at the 99.5th percentile of their absolute values.
+    place : names of the sliders for row and column, if they say where in the
+        pictures something is: a click on a picture, or a drag, then sets both
+        to the labels nearest to that pixel.
 
     Returns
     -------
@@ -68,6 +74,8 @@ def frames(
         raise ValueError(f"titles must be one for each of the {panels} panels, got {list(titles)}")
     if not all(panel in range(panels) for panel in signed):
         raise ValueError(f"signed must list panels from 0 to {panels - 1}, got {list(signed)}")
+    if place is not None and not (len(set(place)) == 2 and all(map(_numeric, map(sliders.get, place)))):
+        raise ValueError(f"place must name two of the sliders {list(sliders)} with numbers as labels, got {place!r}")
 
     pictures = pictures.reshape(-1, *pictures.shape[-3:])
     signed = sorted(map(int, set(signed)))
@@ -81,7 +89,15 @@ def frames(
     return FramesWidget(
         sliders, shape=list(levels.shape), pixels=pixels, titles=[str(title) for title in titles],
         captions=_captions(captions, (*lengths, panels)), signed=signed, limit=limit, alt=check_text("alt", alt),
+        place=[list(sliders).index(name) for name in place or ()],
     )
+
+
+def _numeric(labels: list[str] | None) -> bool:
+    try:
+        return labels is not None and all(map(math.isfinite, map(float, labels)))
+    except ValueError:
+        return False
 
 
 def _captions(captions, shape: tuple[int, ...]) -> list[list[str]]:

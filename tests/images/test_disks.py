@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from gahb.images import disks
-from gahb.images.disks import disk_parameters
+from gahb.images.disks import contour_waves, disk_images, disk_parameters, disk_tangents
 from gahb.kernels.disk import CENTRE, RADIUS, coverage
 
 
@@ -194,3 +194,46 @@ def test_the_same_image_on_cuda():
 def test_refuses(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_tangents_are_the_derivatives_of_the_images():
+    """Central differences of the float64 image function; the kinks are square roots, hence the tolerance."""
+    centre, radius, foreground, background = (v.double() for v in disk_parameters(6, seed=2))
+    theta = torch.cat([foreground[:, None], background[:, None], centre, radius[:, None]], dim=1)
+
+    def image(theta):
+        a, b = theta[:, 0, None, None], theta[:, 1, None, None]
+        return b + (a - b) * coverage(theta[:, 2:4], theta[:, 4], 16)
+
+    tangents = disk_tangents(centre, radius, foreground, background, 16)
+    assert tangents.shape == (6, 5, 1, 16, 16)
+    for k, step in enumerate(1e-6 * torch.eye(5, dtype=torch.float64)):
+        difference = (image(theta + step) - image(theta - step)) / 2e-6
+        assert (tangents[:, k, 0] - difference).abs().max() < 1e-3 * difference.abs().max()
+
+
+def test_tangents_obey_what_the_circle_obeys():
+    centre, radius, foreground, background = (v.double() for v in disk_parameters(8, seed=4))
+    tangents = disk_tangents(centre, radius, foreground, background, 20)[:, :, 0]
+    perimeter = (foreground - background) * 2 * math.pi * radius * 20**2
+    assert torch.allclose(tangents[:, 4].sum(dim=(1, 2)), perimeter, rtol=1e-10)  # the area's derivative
+    assert tangents[:, 2:4].sum(dim=(2, 3)).abs().max() < 1e-9  # a shift keeps the area
+    assert torch.allclose(tangents[:, 0] + tangents[:, 1], torch.ones(()).double())
+
+
+def test_waves_of_none_and_one_period_are_tangents_and_no_other_is():
+    shapes = disk_parameters(5, seed=6)
+    radius_and_shifts = disk_tangents(*shapes, 32)[:, [4, 2, 3]].flatten(2)
+    waves = contour_waves(*shapes, 32, periods=(0, 1, 2, 5)).flatten(2)
+    assert waves.shape == (5, 8, 1024)
+    assert (waves[:, 1] == 0).all()  # the sine of no period
+    for wave, tangent in ((0, 0), (3, 1), (2, 2)):  # a sine moves the rows
+        difference = (waves[:, wave] - radius_and_shifts[:, tangent]).norm(dim=1)
+        assert (difference < 0.01 * radius_and_shifts[:, tangent].norm(dim=1)).all()
+    unit = torch.nn.functional.normalize(waves[:, 4:], dim=2)
+    inside = torch.linalg.qr(disk_tangents(*shapes, 32).flatten(2).mT).Q.mT @ unit.mT
+    assert inside.square().sum(dim=1).max() < 0.1
+
+
+def test_images_of_given_disks_are_those_of_the_class():
+    assert torch.equal(disk_images(*disk_parameters(4, seed=3), 12), disks(4, 12, seed=3))

@@ -76,6 +76,9 @@ def test_captions_lie_as_the_frames_do():
         ({"captions": [["a"] * 4] * 3}, r"captions must be texts of shape \(3, 2, 4\), got shape \(3, 4\)"),
         ({"captions": np.zeros((3, 2, 4))}, r"captions must be texts .* got shape \(3, 2, 4\) of float64"),
         ({"captions": [["a"], ["b", "c"]]}, r"captions must be texts of shape \(3, 2, 4\)"),
+        ({"place": ("N", "noise")}, r"place must name two of the sliders \['N', 'noise'\] with numbers .* got \('N'"),
+        ({"place": ("N", "N")}, r"place must name two of the sliders"),
+        ({"place": ("N", "row")}, r"place must name two of the sliders"),
         ({"alt": " "}, r"alt must be a text that says what is shown, got ' '"),
     ],
 )

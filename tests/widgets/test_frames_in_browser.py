@@ -214,6 +214,22 @@ def test_a_frame_is_quick(page):
     assert min(times) < 10  # the least of many: whatever else the machine does only adds
 
 
+def test_a_click_on_a_picture_sets_its_row_and_column(chrome, tmp_path):
+    rows, columns = [1, 3, 5], [0, 4, 7]
+    pictures = np.random.default_rng(2).uniform(size=(3, 3, 2, H, W))
+    widget = frames(pictures, {"column": columns, "row": rows}, alt="A pixel", place=("row", "column"))
+    with served(widget, tmp_path) as address, opened(chrome, address) as page:
+        for panel, pixel, expected in ((0, (3, 7), [2, 1]), (1, (0, 1), [0, 0]), (1, (5, 3), [1, 2])):
+            box = page.locator("canvas").nth(panel).bounding_box()
+            at = ((pixel[1] + 0.5) / W * box["width"], (pixel[0] + 0.5) / H * box["height"])
+            page.mouse.click(box["x"] + at[0], box["y"] + at[1])
+            assert value(page) == expected
+        page.mouse.down()  # at row 5
+        page.mouse.move(box["x"] + at[0], box["y"] + 1, steps=5)
+        page.mouse.up()
+        assert value(page) == [1, 0]
+
+
 def test_leaves_nothing_behind(page):
     assert page.evaluate("model.listeners()") > 0
     page.get_by_role("button", name="play N", exact=True).click()
