@@ -64,9 +64,9 @@ def slope(
     errors, x = per_image.detach().cpu().double()[used], 2 * levels[used].log()
     generator, n = torch.Generator().manual_seed(seed), errors.shape[1]
     picks = torch.randint(n, (positive_int("draws", draws), n), generator=generator)
-    x = x - x.mean()
-    fit = lambda mse: (x @ mse.log()) / x.square().sum()
-    return _summary(float(fit(errors.mean(dim=1))), fit(errors[:, picks].mean(dim=2)))
+    logs = torch.cat([errors.mean(dim=1, keepdim=True), errors[:, picks].mean(dim=2)], dim=1).log()  # (S, 1 + draws)
+    slopes = _fit(x, logs)
+    return _summary(float(slopes[0]), slopes[1:])
 
 
 def local_slopes(sigmas: Sequence[float], mse: Tensor) -> Tensor:
@@ -165,8 +165,13 @@ def increment_exponent(paths: Tensor, lags: Sequence[int], *, order: int = 1) ->
             increments = increments.roll(-positive_int("lags", lag), dims=-1) - increments
         powers.append(increments.square().mean().log())
     x = torch.tensor([float(lag) for lag in lags], dtype=torch.float64).log()
+    return float(_fit(x, torch.stack(powers).cpu())) / 2
+
+
+def _fit(x: Tensor, y: Tensor) -> Tensor:
+    """Least-squares slope of y (S, …) against x (S,)."""
     x = x - x.mean()
-    return float((x @ torch.stack(powers).cpu()) / x.square().sum()) / 2
+    return (x @ y) / x.square().sum()
 
 
 def _variances(sigmas: Sequence[float]) -> Tensor:

@@ -31,7 +31,8 @@ def flow_lines(geometry, images: Tensor, *, zoom: int = 4) -> Tensor:
         scale = 2 ** (level + 1)  # pixels of the image a coefficient
         row, column = (down / scale).long(), (right / scale).long()
         side, angle = (v[..., row, :][..., column].to(torch.float64) for v in (sides, angles))  # (B, 3, zoom H, zoom W)
-        y, x = (at - (at // side + 0.5) * side for at in (down[:, None] / scale, right / scale))  # from the square's middle, in coefficients
+        # from the square's middle, in coefficients
+        y, x = (at - (at // side + 0.5) * side for at in (down[:, None] / scale, right / scale))
         along, across = angle.cos() * x + angle.sin() * y, angle.cos() * y - angle.sin() * x
         on = (side > 1) & (along.abs() < 0.42 * side) & (across.abs() * scale < 0.3)
         picture = torch.where(on.any(dim=1), 0.0 if level == 0 else 1.0, picture)
