@@ -15,6 +15,7 @@ UV := uv==0.13.9
 help:
 	@echo 'make book    build the book into _build/html'
 	@echo 'make test    run the tests (ARGS=... goes to pytest)'
+	@echo 'make pdf     print the book as one file, _build/pdf/gahb.pdf'
 	@echo 'make lab     open the chapters in JupyterLab'
 	@echo 'make setup   only set up .venv'
 	@echo 'make vendor  only fetch the JavaScript and fonts of the pages'
@@ -54,6 +55,7 @@ $(VENV)/.gahb: pyproject.toml $(VENV)/.installed
 # compares by content, and takes a moment where nothing has changed
 vendor: setup
 	@$(BIN)/python book/web/vendor.py
+	@$(BIN)/python book/web/font.py
 
 book: setup vendor
 	@$(BIN)/jupyter-book build . -W -n --keep-going -q
@@ -62,8 +64,13 @@ book: setup vendor
 test: setup vendor
 	@$(BIN)/python -m pytest $(ARGS)
 
+# one PDF of all pages; needs Chromium, as the tests of the pages do
+pdf: book
+	@$(BIN)/python book/web/pdf.py
+
+# a double click on a chapter's text opens it as a notebook, its twin kept in step
 lab: setup
-	@$(BIN)/jupyter lab notebooks
+	@JUPYTER_CONFIG_PATH=$(CURDIR)/book/lab $(BIN)/jupyter lab --notebook-dir=notebooks
 
 # One lock for every platform and Python from 3.11 on. uv keeps the pins that are
 # still allowed. What torch pulls in for CUDA on Linux is taken out again: it comes
@@ -80,12 +87,12 @@ lock: setup
 	@rm $(VENV)/lock $(VENV)/lock.new
 
 clean:
-	rm -rf _build book/_executed book/_static/vendor book/web/node_modules
+	rm -rf _build book/_executed book/_static/vendor book/web/node_modules gahb/fonts
 	rm -rf .pytest_cache .hypothesis .ruff_cache build *.egg-info
 	find gahb tests tools book -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV)
 
-.PHONY: help setup vendor book test lab lock clean distclean
+.PHONY: help setup vendor book pdf test lab lock clean distclean
 .DELETE_ON_ERROR:

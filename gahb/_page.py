@@ -140,7 +140,7 @@ def _title(directive: str, title: str, counts: Counter[str]) -> tuple[str, str]:
         counts[kind] += 1
         name = f"{kind} {counts[kind]}"
         return name, f"**{name} ({title}).**" if title else f"**{name}.**"
-    if kind in ("Dropdown", "Admonition") and title:
+    if kind in ("Dropdown", "Admonition", "Margin") and title:
         return title, f"**{title}.**"
     return kind, f"**{kind}.** {title}".rstrip()
 

@@ -105,8 +105,8 @@ class Claim(Expectation):
         return (
             f'<div class="gahb-claim gahb-claim-{kind}" id="claim-{html.escape(self.id)}">'
             f'<span class="gahb-verdict">{sign} {self.verdict}</span> '
-            f'<span class="gahb-statement">{_inline(self.statement)}</span> '
-            f'<span class="gahb-numbers">{html.escape(numbers)} · {_inline(self.source)}</span></div>'
+            f'<span class="gahb-statement">{inline(self.statement)}</span> '
+            f'<span class="gahb-numbers">{html.escape(numbers)} · {inline(self.source)}</span></div>'
         )
 
 
@@ -223,7 +223,7 @@ def _number(name: str, value) -> float:
     return number
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """Text for HTML, with $…$ as mathematics in the class that MathJax is told to read."""
     return re.sub(r"\$([^$]+)\$", r'<span class="math notranslate nohighlight">\\(\1\\)</span>', html.escape(text))
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
@@ -20,19 +22,26 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DIVERGING = "RdBu_r"
 DENSITY = "cividis"
+SERIF = Path(__file__).resolve().parent / "fonts" / "serif.ttf"  # the pages' typeface, made by book/web/font.py
 
 
 def use_style() -> None:
-    """Set matplotlib's defaults to those of the book; called once at the head of a chapter."""
+    """Set matplotlib's defaults to those of the book; called once at the head of a chapter.
+
+    Letters are those of the pages where `make vendor` has made them, else DejaVu Serif.
+    """
+    if SERIF.is_file() and "Gahb Serif" not in font_manager.get_font_names():
+        font_manager.fontManager.addfont(SERIF)
     matplotlib.rcParams.update(
         {
             "figure.dpi": 110,
             "savefig.dpi": 200,
             "figure.constrained_layout.use": True,
-            "font.family": ["DejaVu Sans"],
-            "font.size": 9.5,
-            "axes.titlesize": 10,
-            "axes.labelsize": 9.5,
+            "font.family": ["Gahb Serif"] * SERIF.is_file() + ["DejaVu Serif"],  # the last for signs that are missing
+            "mathtext.fontset": "cm",  # as MathJax sets the formulas of the text
+            "font.size": 10,
+            "axes.titlesize": 10.5,
+            "axes.labelsize": 10,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": True,
@@ -41,7 +50,7 @@ def use_style() -> None:
             "grid.linewidth": 0.6,
             "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
             "legend.frameon": False,
-            "legend.fontsize": 8.5,
+            "legend.fontsize": 9,
             "lines.linewidth": 1.6,
             "lines.markersize": 4.5,
             "image.cmap": "gray",

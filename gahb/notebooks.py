@@ -12,6 +12,7 @@ import copy
 import hashlib
 import json
 import os
+import platform
 import re
 import sys
 import tempfile
@@ -41,7 +42,8 @@ from gahb._root import InputError, root
 
 __all__ = [
     "Chapter", "ChapterFailed", "InputError", "bring_up_to_date", "chapters", "check_overrides", "claims_of",
-    "dependencies", "describe", "execute", "find", "parameters", "profile_values", "root", "source", "stamp",
+    "dependencies", "describe", "execute", "find", "machine", "parameters", "profile_values", "record_of", "root",
+    "source", "stamp",
 ]  # fmt: skip
 
 PACKAGE = Path(__file__).resolve().parent
@@ -132,7 +134,7 @@ def execute(chapter: Chapter, out: Path, values: dict[str, Any], progress: bool 
     ran.metadata["gahb"] = {
         "chapter": chapter.stem, "profile": values["profile"], "stamp": label, "torch": version("torch"),
         "parameters": {name: _plain(value) for name, value in values.items()},
-        "seconds": round(time.monotonic() - began, 1), **peak,
+        "seconds": round(time.monotonic() - began, 1), "machine": machine(), **peak,
     }  # fmt: skip
     _replace(_dressed(notebook, ran), out)
     failed.unlink(missing_ok=True)
@@ -169,15 +171,27 @@ def bring_up_to_date(
 
 def claims_of(path: Path) -> tuple[claims.Claim, ...]:
     """The claims that an executed notebook carries, in order; of a claim checked twice, the last."""
-    notebook = _read(path)
-    if notebook is None:
+    content = _content(path)
+    if content is None:
         raise InputError(f"{path} is not a notebook that can be read")
     found = {}
-    for cell in code_cells(notebook):
-        for output in cell.outputs:
+    for cell in content["cells"]:
+        for output in cell.get("outputs", ()):
             if record := output.get("metadata", {}).get(claims.KEY):
                 found[record["id"]] = claims.from_json(record)
     return tuple(found.values())
+
+
+def machine() -> str:
+    """System, processor and the number of cores that this process may use: `Linux x86_64, 2 cores`."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{platform.system()} {platform.machine()}, {cores} core{'s' * (cores > 1)}"
+
+
+def record_of(path: Path) -> dict[str, Any]:
+    """What `execute` wrote down about a run: profile, parameters, seconds, machine, …; {} if there is nothing."""
+    content = _content(path)
+    return {} if content is None else content["metadata"].get("gahb", {})
 
 
 def _dressed(notebook, executed):
@@ -249,6 +263,15 @@ def _read(path: Path):
     try:
         return nbformat.read(path, as_version=4)
     except (OSError, ValueError, AttributeError, nbformat.ValidationError):
+        return None
+
+
+def _content(path: Path) -> dict[str, Any] | None:
+    """What the notebook at `path` holds, as JSON; `_read` checks it against the schema too, which takes seconds."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return content if {"cells", "metadata"} <= set(content) else None
+    except (OSError, ValueError, TypeError):
         return None
 
 

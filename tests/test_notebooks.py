@@ -596,7 +596,8 @@ exclude_patterns = ["notebooks", "_build", "jupyter_execute", "**.failed.ipynb"]
 root_doc = "index"
 """
 INDEX = "# Book\n\n```{toctree}\nbook/_executed/01_tiny\n```\n\n```{claims-ledger}\n```\n"
-COUNTS = "\n```{claims-count}\n```\n\n```{claims-ledger}\n:verdicts: open, falls short\n```\n\nSee {claim}`x` and {claim}`y`.\n"
+SOME = "\n```{claims-ledger}\n:verdicts: open, falls short\n```\n"
+COUNTS = f"\n```{{claims-count}}\n```\n{SOME}\nSee {{claim}}`x` and {{claim}}`y`.\n"
 
 
 def test_a_failing_cell_fails_the_build_and_keeps_the_last_good_page(tree, root):

@@ -4,7 +4,9 @@
   sources have changed is run with papermill into `book/_executed`, in the
   profile that GAHB_PROFILE names (default: book). A failing cell ends the
   build there: the pages of the last good build stay as they are.
-- The directive `{claims-ledger}` is the table of all claims.
+- The directive `{claims-ledger}` is the table of all claims, or of those with
+  given `verdicts`; `{claims-count}` counts them by chapter; the role
+  `` {claim}`id` `` is what was measured for one, with its verdict.
 - What Jupyter Book adds for live cells on a remote server is taken out: this
   book's pages ask no other host for anything.
 """
@@ -13,11 +15,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import ClassVar
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import SphinxError
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from gahb import claims, notebooks
 
@@ -56,56 +59,110 @@ def drop_thebe(app: Sphinx, config) -> None:
     ]
 
 
-class ClaimsLedger(SphinxDirective):
-    """The table of all claims, one row each, with a link to where it was checked."""
+def ledger(env) -> list[tuple[notebooks.Chapter, claims.Expectation]]:
+    """Every claim of the executed chapters, a `Claim` where it was measured; when one changes, so does the page."""
+    if "gahb_ledger" in env.temp_data:  # of this page
+        return env.temp_data["gahb_ledger"]
+    root, entries = Path(env.srcdir), []
+    env.note_dependency(str(root / "notebooks" / "claims.yaml"))
+    for chapter in notebooks.chapters(root):
+        path = executed_folder(root) / f"{chapter.stem}.ipynb"
+        if not path.exists():
+            continue
+        env.note_dependency(str(path))
+        checked = notebooks.claims_of(path)
+        missing = {c.id: c for c in claims.load(root) if c.chapter == chapter.stem}
+        for claim in checked:
+            missing.pop(claim.id, None)
+        entries += [(chapter, claim) for claim in (*checked, *missing.values())]
+    env.temp_data["gahb_ledger"] = entries
+    return entries
 
-    headings = ("Claim", "Source", "Expected", "Measured", "Profile", "Verdict")
+
+def verdict_of(claim: claims.Expectation) -> str:
+    return claim.verdict if isinstance(claim, claims.Claim) else "not measured"
+
+
+def place_of(env, chapter: notebooks.Chapter, claim: claims.Expectation) -> str | None:
+    """Where the claim was checked, as an address from the page that is being made."""
+    page = f"book/_executed/{chapter.stem}"
+    if page not in env.found_docs:
+        return None
+    anchor = f"#claim-{claim.id}" if isinstance(claim, claims.Claim) else ""
+    return env.app.builder.get_relative_uri(env.docname, page) + anchor
+
+
+class ClaimRole(SphinxRole):
+    """`` {claim}`id` ``: measured value, standard error, and verdict, linked to where it was checked."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        known = {claim.id: (chapter, claim) for chapter, claim in ledger(self.env)}
+        if self.text not in known:
+            if self.text in {claim.id for claim in claims.load(Path(self.env.srcdir))}:
+                return [nodes.Text("(not measured)")], []  # its chapter has not been run
+            error = self.inliner.reporter.error(f"no claim {self.text!r} in claims.yaml", line=self.lineno)
+            return [self.inliner.problematic(self.rawtext, self.rawtext, error)], [error]
+        chapter, claim = known[self.text]
+        verdict, uri = verdict_of(claim), place_of(self.env, chapter, claim)
+        said = f"{claim.found}, {verdict}" if isinstance(claim, claims.Claim) else verdict
+        return [nodes.reference("", said, refuri=uri, internal=True) if uri else nodes.Text(said)], []
+
+
+class ClaimsCount(SphinxDirective):
+    """How many claims of each chapter hold, fall short, are open: a row a chapter."""
 
     def run(self) -> list[nodes.Node]:
-        root = Path(self.env.srcdir)
-        self.env.note_dependency(str(root / "notebooks" / "claims.yaml"))
-        rows, found = [], []
-        for chapter in notebooks.chapters(root):
-            path = executed_folder(root) / f"{chapter.stem}.ipynb"
-            if not path.exists():
-                continue
-            self.env.note_dependency(str(path))
-            checked = notebooks.claims_of(path)
-            found += checked
-            rows += [self.row(chapter, claim) for claim in checked]
-            missing = {c.id: c for c in claims.load(root) if c.chapter == chapter.stem}
-            for claim in checked:
-                missing.pop(claim.id, None)
-            rows += [self.row(chapter, expectation) for expectation in missing.values()]
-        if not rows:
+        entries = ledger(self.env)
+        verdicts = [v for v in (*claims.VERDICTS, "not measured") if any(verdict_of(c) == v for _, c in entries)]
+        if not verdicts:
             return [nodes.paragraph("", "No claim has been checked yet.")]
-        return [nodes.paragraph("", summary(found, len(rows))), self.table(rows)]
+        lines = [["Chapter", *verdicts]]
+        for chapter in dict.fromkeys(chapter for chapter, _ in entries):
+            found = [verdict_of(claim) for at, claim in entries if at == chapter]
+            lines.append([str(chapter.number), *(str(found.count(v)) for v in verdicts)])
+        lines.append(["all", *(str(sum(verdict_of(c) == v for _, c in entries)) for v in verdicts)])
+        rows = [nodes.row("", *(nodes.entry("", nodes.paragraph("", text)) for text in line)) for line in lines]
+        group = nodes.tgroup(cols=len(lines[0]))
+        group += [nodes.colspec(colwidth=1) for _ in lines[0]]
+        group += [nodes.thead("", rows[0]), nodes.tbody("", *rows[1:])]
+        return [nodes.table("", group)]
+
+
+class ClaimsLedger(SphinxDirective):
+    """The table of all claims, one row each, with a link to where it was checked; `verdicts` asks for some only."""
+
+    columns = (("Claim", 38), ("Expected", 14), ("Measured", 15), ("Profile", 9), ("Verdict", 12), ("Where", 12))
+    option_spec: ClassVar = {"verdicts": lambda text: [verdict.strip() for verdict in text.split(",")]}
+
+    def run(self) -> list[nodes.Node]:
+        entries = ledger(self.env)
+        if not entries:
+            return [nodes.paragraph("", "No claim has been checked yet.")]
+        if "verdicts" in self.options:
+            asked = [(at, claim) for at, claim in entries if verdict_of(claim) in self.options["verdicts"]]
+            return [self.table([self.row(*entry) for entry in asked])] if asked else [nodes.paragraph("", "None.")]
+        found = [claim for _, claim in entries if isinstance(claim, claims.Claim)]
+        return [nodes.paragraph("", summary(found, len(entries))), self.table([self.row(*entry) for entry in entries])]
 
     def row(self, chapter: notebooks.Chapter, claim: claims.Expectation) -> nodes.row:
-        measured = isinstance(claim, claims.Claim)
-        verdict = claim.verdict if measured else "not measured"
+        measured, verdict = isinstance(claim, claims.Claim), verdict_of(claim)
         text = [claim.expected, claim.found if measured else "–", claim.profile if measured else "–"]
-        row = nodes.row(classes=[f"gahb-claim-{verdict.replace(' ', '-')}"], ids=[f"ledger-{claim.id}"])
-        for content in (
-            self.prose(claim.statement),
-            self.prose(claim.source),
-            *(nodes.Text(t) for t in text),
-        ):
-            row += nodes.entry(
-                "", content if isinstance(content, nodes.paragraph) else nodes.paragraph("", "", content)
-            )
-        said = f"{claims.VERDICTS.get(verdict, '–')} {verdict}"
-        page = f"book/_executed/{chapter.stem}"
-        link = nodes.Text(f"chapter {chapter.number}")
-        if page in self.env.found_docs:
-            anchor = f"#claim-{claim.id}" if measured else ""
-            uri = self.env.app.builder.get_relative_uri(self.env.docname, page) + anchor
-            link = nodes.reference("", f"chapter {chapter.number}", refuri=uri, internal=True)
-        row += nodes.entry(
-            "",
-            nodes.paragraph("", "", nodes.inline("", said, classes=["gahb-verdict"]), nodes.Text(", "), link),
-        )
-        return row
+        ids = [] if "verdicts" in self.options else [f"ledger-{claim.id}"]  # of the whole ledger alone
+        said, uri = f"{claims.VERDICTS.get(verdict, '–')} {verdict}", place_of(self.env, chapter, claim)
+        where: nodes.Node = nodes.Text(f"chapter {chapter.number}")
+        if uri:
+            where = nodes.reference("", f"chapter {chapter.number}", refuri=uri, internal=True)
+        statement = self.prose(claim.statement)
+        source = nodes.inline("", "", *self.prose(claim.source).children, classes=["gahb-source"])
+        statement += [nodes.Text(" · "), source]
+        cells = [
+            statement,
+            *(nodes.paragraph("", number) for number in text),
+            nodes.paragraph("", "", nodes.inline("", said, classes=["gahb-verdict"])),
+            nodes.paragraph("", "", where),
+        ]
+        entries = (nodes.entry("", cell) for cell in cells)
+        return nodes.row("", *entries, classes=[f"gahb-claim-{verdict.replace(' ', '-')}"], ids=ids)
 
     def prose(self, text: str) -> nodes.paragraph:
         """Text with its mathematics, as the page's own parser reads it."""
@@ -113,12 +170,12 @@ class ClaimsLedger(SphinxDirective):
         return nodes.paragraph("", "", *content, *messages)
 
     def table(self, rows: list[nodes.row]) -> nodes.table:
-        group = nodes.tgroup(cols=len(self.headings))
-        group += [nodes.colspec(colwidth=width) for width in (34, 16, 14, 14, 10, 12)]
-        head = nodes.row()
-        head += [nodes.entry("", nodes.paragraph("", text)) for text in self.headings]
+        group = nodes.tgroup(cols=len(self.columns))
+        group += [nodes.colspec(colwidth=width) for _, width in self.columns]
+        head = nodes.row("", *(nodes.entry("", nodes.paragraph("", column)) for column, _ in self.columns))
         group += [nodes.thead("", head), nodes.tbody("", *rows)]
-        return nodes.table("", group, classes=["gahb-ledger"])
+        whole = [] if "verdicts" in self.options else ["gahb-sortable"]
+        return nodes.table("", group, classes=["gahb-ledger", *whole])
 
 
 def summary(found: list[claims.Claim], total: int) -> str:
@@ -128,8 +185,17 @@ def summary(found: list[claims.Claim], total: int) -> str:
     return f"Claims: {total} ({parts})."
 
 
+def sort_script(app: Sphinx, pagename: str, templatename: str, context: dict, document) -> None:
+    """The script that makes the whole ledger sortable goes to its page, and to no other."""
+    if document is not None and any("gahb-sortable" in table["classes"] for table in document.findall(nodes.table)):
+        app.add_js_file("ledger.js", loading_method="defer")
+
+
 def setup(app: Sphinx) -> dict:
     app.connect("config-inited", run_chapters)
     app.connect("config-inited", drop_thebe)
     app.add_directive("claims-ledger", ClaimsLedger)
+    app.add_directive("claims-count", ClaimsCount)
+    app.add_role("claim", ClaimRole())
+    app.connect("html-page-context", sort_script)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

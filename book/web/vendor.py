@@ -69,8 +69,9 @@ def wanted() -> dict[Path, Path]:
             name = f"source-serif-4-{letters}-wght-{style}.woff2"
             files[fonts / name] = serif / "files" / name
     for font in manager.glob("*.woff2"):
-        # the manager asks for its icon fonts under the path of its package
-        files[widgets / "@jupyter-widgets/html-manager/dist" / font.name] = font
+        # the manager asks for its icon fonts under the path of its package, and of its scope
+        for asked in ("@jupyter-widgets/html-manager/dist", "@jupyter-widgets"):
+            files[widgets / asked / font.name] = font
     for folder in ("output/chtml/fonts/woff-v2", "input/tex"):
         for source in (mathjax / folder).rglob("*"):
             if source.is_file():

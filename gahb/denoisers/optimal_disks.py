@@ -39,6 +39,15 @@ class OptimalDisks(_ClosedForm):
     def _mean(self, y: Tensor, variance: Tensor) -> Tensor:
         return PosteriorMean.apply(y, variance, self._posterior)
 
+    def posterior_variance(self, y: Tensor, sigma) -> Tensor:
+        r"""$\mathbb E[\|x - f^\star(y)\|^2 \mid y]$ (B,), float64: a sum over pixels.
+
+        Over σ² it is the trace of the Jacobian, for the price of one denoised
+        image. Arguments as for the denoiser.
+        """
+        with torch.no_grad():
+            return self._posterior.spread(*self._prepare(y, sigma))
+
     def error(self, y: Tensor, sigma) -> Tensor:
         r"""Squared error of the integration, $\|\hat f - f^\star\|^2/d$ (B,), estimated.
 

@@ -59,6 +59,19 @@ class DiskPosterior:
             row.copy_(self._mean(*self._resolve(*point)))
         return mean
 
+    def spread(self, y: Tensor, variance: Tensor) -> Tensor:
+        """$\\mathbb E[\\|x - f^\\star(y)\\|^2 \\mid y]$ (B,), a sum over pixels, for the price of one mean."""
+        out = torch.empty_like(variance)
+        for k, point in enumerate(zip(y, variance)):
+            cells, weights, greys, covariance = self._resolve(*point)
+            mean = self._mean(cells, weights, greys, covariance)
+            second = covariance + greys[:, :, None] * greys[:, None]  # of the greys, given the shape
+            aa, ab = cells.square, cells.area - cells.square  # inner products of m and 1 − m
+            bb = self.size**2 - cells.area - ab
+            squares = aa * second[:, 0, 0] + 2 * ab * second[:, 0, 1] + bb * second[:, 1, 1]
+            out[k] = weights @ squares - mean @ mean
+        return out
+
     def covariance_product(self, y: Tensor, variance: Tensor, v: Tensor) -> Tensor:
         """$\\mathrm{Cov}[x|y]\\,v/\\sigma^2$ for v (B, K, d)."""
         product = torch.empty_like(v)

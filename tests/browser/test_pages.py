@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -16,6 +20,14 @@ REASON = why_not()
 CONTENTS = yaml.safe_load((Path(__file__).resolve().parents[2] / "_toc.yml").read_text())
 PAGES = [CONTENTS["root"]] + [page["file"] for part in CONTENTS["parts"] for page in part["chapters"]]
 CHAPTER_1 = "book/_executed/01_miyasawa"
+
+SEVERE = ["serious", "critical"]
+COLOURS = ["color-contrast", "link-in-text-block"]  # the rules that depend on the theme
+AXE = """async ([severe, rules]) =>
+    (await axe.run(document, {resultTypes: ["violations"], ...(rules && {runOnly: rules})})).violations
+    .filter(fault => severe.includes(fault.impact))
+    .flatMap(fault => fault.nodes.map(node => `${fault.id} ${node.target}: ${node.html.slice(0, 200)}`)).sort()"""
+FIRST_LOAD = 1_500_000  # bytes over the wire
 
 pytestmark = [
     pytest.mark.browser,
@@ -38,9 +50,13 @@ def chrome():
 
 
 @pytest.fixture(scope="module")
-def address(site):
-    with serve(site) as served:
-        yield served
+def address(site, tmp_path_factory):
+    """The site under a path of its own, as GitHub Pages has it: no page may count on lying at the root."""
+    folder = tmp_path_factory.mktemp("host")
+    (folder / "some").mkdir()
+    (folder / "some" / "path").symlink_to(site, target_is_directory=True)
+    with serve(folder) as served:
+        yield f"{served}/some/path"
 
 
 class Visit:
@@ -102,6 +118,14 @@ def test_page_is_whole(visit, name):
     )
     assert not [sign for sign in ("\\(", "\\[", "\\frac", "$$", "{eq}", "{cite", "{numref") if sign in prose]
 
+    # the theme's style sheet draws its icons, in place of the script that mended.py leaves out
+    icons = page.evaluate(
+        """[...document.querySelectorAll("i[class*='fa-'], span[class*='fa-']")]
+            .map(icon => [icon.className, getComputedStyle(icon, "::before").content])"""
+    )
+    assert icons
+    assert [name for name, drawn in icons if drawn == "none"] == []
+
     pictures = page.evaluate(
         """() => Promise.all([...document.images].map(async image => {
             image.loading = "eager";
@@ -113,6 +137,27 @@ def test_page_is_whole(visit, name):
         assert picture["width"] > 0, picture
         assert picture["alt"], picture
         assert not picture["alt"].endswith((".png", ".svg")), picture
+
+
+@pytest.mark.parametrize("name", [*PAGES, "genindex", "search", "prf-prf"])
+def test_page_is_accessible_in_both_themes(visit, root, name):
+    """axe-core, all its rules, in the dark those of colour: nothing serious or critical, with all that folds open."""
+    page = visit(name).page
+    page.evaluate("document.querySelectorAll('details').forEach(node => { node.open = true; })")
+    page.evaluate((root / "book" / "web" / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
+        page.wait_for_timeout(250)  # colours fade from one theme to the other
+        assert page.evaluate(AXE, [SEVERE, None if theme == "light" else COLOURS]) == [], theme
+
+
+def test_axe_finds_what_it_should(chrome, root):
+    page = chrome.new_page()
+    page.set_content("<html lang=en><title>x</title><main><h1>x</h1><img src=''><p style='color:#ccc'>pale</p></main>")
+    page.evaluate((root / "book" / "web" / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
+    assert [fault.split(" ")[0] for fault in page.evaluate(AXE, [SEVERE, None])] == ["color-contrast", "image-alt"]
+    page.close()
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -141,7 +186,7 @@ CONTRAST = """selectors => {
     }));
 }"""
 INKS = {
-    "book/intro": ["article p", "article p a", "article h2", "article caption"],
+    "book/intro": ["article p", "article p a", "article h2", ".gahb-map small", ".gahb-tile span"],
     CHAPTER_1: ["figcaption p", ".gahb-verdict", ".gahb-statement", ".gahb-numbers", "details.hide summary"],
     "book/claims": ["table.gahb-ledger td p", "table.gahb-ledger .gahb-verdict"],
 }
@@ -160,6 +205,123 @@ def test_serif_of_the_book_is_served_with_it(visit):
     page = visit("book/intro").page
     loaded = page.evaluate("[...document.fonts].filter(f => f.status === 'loaded').map(f => f.family)")
     assert any("Source Serif 4" in family for family in loaded)
+
+
+def test_first_page_is_light(site, visit):
+    """All that the first page asks for, text compressed as GitHub Pages and most hosts send it."""
+    seen = visit("index")
+    seen.page.wait_for_url("**/intro.html")
+    settle(seen.page)
+    sizes = {}
+    for url in set(seen.requests):
+        if url.startswith(seen.address):
+            path = site / urlsplit(url).path.partition("/some/path/")[2]
+            content = path.read_bytes()
+            text = path.suffix in (".html", ".css", ".js", ".svg")
+            sizes[path.name] = len(gzip.compress(content, 6)) if text else len(content)
+    assert len(sizes) > 10
+    assert sum(sizes.values()) <= FIRST_LOAD, sorted(sizes.items(), key=lambda item: -item[1])[:8]
+
+
+@pytest.mark.parametrize("name", ["book/intro", CHAPTER_1, "book/claims"])
+def test_page_works_from_disk(chrome, site, name):
+    context = chrome.new_context(viewport={"width": 1280, "height": 900})
+    page, errors, requests = context.new_page(), [], []
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(f"{(site / name).as_uri()}.html")
+    page.locator("main mjx-container").first.wait_for(state="attached")
+    assert errors == []
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    if name == CHAPTER_1:
+        page.locator(".gahb-mixture canvas").first.wait_for(timeout=20_000)
+    context.close()
+
+
+def test_search_needs_no_network(visit):
+    seen = visit("search")
+    seen.page.goto(f"{seen.address}/search.html?q=Jacobian")
+    seen.page.locator("ul.search li").first.wait_for(timeout=20_000)
+    assert (seen.errors, seen.foreign) == ([], [])
+
+
+# ------------------------------------------------------------------- the ledger
+
+
+@pytest.fixture
+def ledger(visit):
+    return visit("book/claims").page
+
+
+SHOWN = "table.gahb-ledger tbody tr:not([hidden])"
+
+
+def shown(page) -> list[str]:
+    return page.locator(SHOWN).evaluate_all("rows => rows.map(row => row.id)")
+
+
+def test_ledger_sorts_by_keyboard(ledger):
+    original = shown(ledger)
+    head = ledger.locator("table.gahb-ledger th", has_text="Measured")
+    head.get_by_role("button").focus()
+    ledger.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    values = ledger.evaluate(
+        """[...document.querySelectorAll("table.gahb-ledger tbody tr td:nth-child(3)")]
+            .map(cell => parseFloat(cell.dataset.text.replaceAll("−", "-")))"""
+    )
+    known = [value for value in values if value == value]
+    assert known == sorted(known)
+    assert known == values[: len(known)]
+    ledger.keyboard.press("Space")
+    assert head.get_attribute("aria-sort") == "descending"
+    ledger.locator("table.gahb-ledger th", has_text="Verdict").get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "none"
+    said = ledger.locator("table.gahb-ledger .gahb-verdict").all_inner_texts()
+    assert said == sorted(said, key=lambda text: said.index(text)), "claims of one verdict stand together"
+    for _ in range(2):
+        ledger.locator("table.gahb-ledger th", has_text="Verdict").get_by_role("button").click()
+    assert shown(ledger) == original
+
+
+def test_ledger_filters(ledger):
+    total = len(shown(ledger))
+    ledger.get_by_label("Verdict").select_option("holds")
+    holding = shown(ledger)
+    assert 0 < len(holding) < total
+    assert set(ledger.locator(f"{SHOWN} .gahb-verdict").all_inner_texts()) == {"✓ holds"}
+    assert ledger.locator(".gahb-filters output").inner_text() == f"{len(holding)} of {total} claims"
+    ledger.get_by_label("Search the claims").fill("SURE")
+    assert 0 < len(shown(ledger)) < len(holding)
+    ledger.get_by_label("Search the claims").fill("no such words")
+    assert shown(ledger) == []
+    ledger.get_by_label("Search the claims").fill("")
+    ledger.get_by_label("Verdict").select_option("")
+    ledger.get_by_label("Chapter").select_option("2")
+    assert all("chapter 2" in text for text in ledger.locator(SHOWN).all_inner_texts())
+
+
+def test_ledger_is_whole_without_scripts(chrome, address, ledger):
+    context = chrome.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}/book/claims.html")
+    assert page.locator("table.gahb-ledger tbody tr").count() == len(shown(ledger))
+    context.close()
+
+
+def test_book_prints_as_one_file(site, root, tmp_path):
+    out = tmp_path / "gahb.pdf"
+    command = [sys.executable, root / "book" / "web" / "pdf.py", "--site", site, "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "links that lead nowhere: 0" in done.stdout
+    written = out.read_bytes()
+    assert written.startswith(b"%PDF")
+    assert written.rstrip().endswith(b"%%EOF")
+    assert b"/Outlines" in written
+    assert len(re.findall(rb"/Type\s*/Page\b", written)) > 3 * len(PAGES)
+    assert [path.name for path in tmp_path.iterdir()] == ["gahb.pdf"]
 
 
 def picture_of(widget) -> str:

@@ -213,6 +213,15 @@ def test_jacobian_products(sigma):
     torch.testing.assert_close(vmap(lambda u, s: f(u[None], s)[0])(y, level), f(y, sigma), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("sigma", [0.02, 0.3, 1.0])
+def test_posterior_variance_is_the_trace_of_the_jacobian(sigma):
+    f = gahb.OptimalDisks(12)
+    _, y = noisy(3, 12, sigma, seed=9)
+    found = f.posterior_variance(y.float(), sigma)
+    assert found.shape == (3,) and found.dtype == F64
+    torch.testing.assert_close(found, posterior_variance(f, y.float().double(), sigma), rtol=1e-8, atol=0)
+
+
 def test_what_is_not_differentiated_says_so():
     _, y = noisy(1, 8, 0.3)
     f = gahb.OptimalDisks(8)

@@ -1,0 +1,131 @@
+"""Sphinx extension: what stands below a chapter's title.
+
+How long it takes to read, what its claims came to, the line that runs it
+again, and where its notebook can be opened. Everything is taken from the page
+and from its executed notebook when the page is written, so that the notebooks
+hold none of it.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections import Counter
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+from gahb import claims, notebooks
+
+WORDS_A_MINUTE = 200
+UNREAD = (nodes.math, nodes.math_block, nodes.literal_block, nodes.raw, nodes.comment, nodes.substitution_definition)
+
+
+def words(document: nodes.Node) -> int:
+    """Words of prose: titles, text and captions; no code, no outputs, no formulas."""
+    said = (text.astext() for text in document.findall(nodes.Text) if _is_prose(text))
+    return sum(any(map(str.isalnum, word)) for text in said for word in text.split())
+
+
+def _is_prose(text: nodes.Text) -> bool:
+    node, caption = text.parent, False
+    while node is not None:
+        caption = caption or isinstance(node, nodes.caption)
+        if isinstance(node, UNREAD) or ("cell" in node.get("classes", ()) and not caption):
+            return False
+        node = node.parent
+    return True
+
+
+def counted(found: tuple[claims.Claim, ...]) -> str:
+    """Verdicts in words: `12 hold, 1 falls short`."""
+    plural = {"holds": "hold", "falls short": "fall short"}
+    counts = Counter(claim.verdict for claim in found)
+    said = [f"{n} {plural.get(v, v) if n > 1 else v}" for v in claims.VERDICTS if (n := counts[v])]
+    return ", ".join(said)
+
+
+def repository(app: Sphinx) -> tuple[str, str]:
+    """Address and branch of the repository, as _config.yml gives them."""
+    options = app.config.html_theme_options
+    return options["repository_url"].rstrip("/").removesuffix(".git"), options.get("repository_branch") or "main"
+
+
+def opened_in(app: Sphinx, stem: str) -> dict[str, str]:
+    """Where the committed notebook can be opened, by name; only a repository on GitHub can."""
+    url, branch = repository(app)
+    host, _, path = url.partition("github.com/")
+    if host not in ("https://", "http://") or not path:
+        return {}
+    return {
+        "Colab": f"https://colab.research.google.com/github/{path}/blob/{branch}/notebooks/{stem}.ipynb",
+        "Binder": f"https://mybinder.org/v2/gh/{path}/{branch}?urlpath=lab/tree/notebooks/{stem}.ipynb",
+    }
+
+
+def in_colab(app: Sphinx) -> str:
+    """The cell that Colab needs first: it opens a notebook without the repository around it."""
+    url, branch = repository(app)
+    folder = url.rpartition("/")[2]
+    return (
+        f"!git clone -q --depth 1 -b {branch} {url}\n"
+        f"%cd {folder}\n"
+        '%pip install -q . "myst-nb>=1.3,<2" "anywidget>=0.9.18,<0.12"'
+    )
+
+
+def head(app: Sphinx, chapter: notebooks.Chapter, length: int) -> str:
+    """The box below the title, as HTML."""
+    path = Path(app.srcdir) / "book" / "_executed" / f"{chapter.stem}.ipynb"
+    found, about = notebooks.claims_of(path), notebooks.record_of(path)
+    minutes = math.ceil(length / WORDS_A_MINUTE)
+    profile = "" if about["profile"] == "book" else f" --profile {about['profile']}"
+    places = opened_in(app, chapter.stem).items()
+    links = "".join(f'<a class="gahb-open" href="{url}">Open in {name}</a>' for name, url in places)
+    return f"""<aside class="gahb-head" aria-label="About this chapter">
+<p class="gahb-byline"><span>{minutes} min to read</span> <span>ran in {duration(about["seconds"])}</span> {links}</p>
+{verdicts(found)}<details class="gahb-rerun"><summary>Rerun this chapter</summary>
+{code(f"gahb rerun {chapter.name}{profile} --out runs/")}
+<p>In a clone of the repository; <code>-p NAME VALUE</code> changes a parameter of the first cell.
+Binder brings everything along. In Colab, run these lines in a cell of their own first:</p>
+{code(in_colab(app))}</details>
+</aside>"""
+
+
+def verdicts(found: tuple[claims.Claim, ...]) -> str:
+    """The claims, folded under their count."""
+    if not found:
+        return ""
+    items = "\n".join(
+        f'<li class="gahb-claim-{claim.verdict.replace(" ", "-")}"><a class="gahb-verdict" href="#claim-{claim.id}">'
+        f'<span aria-hidden="true">{claims.VERDICTS[claim.verdict]}</span> {claim.verdict}</a> '
+        f"<span>{claims.inline(claim.statement)}</span></li>"
+        for claim in found
+    )
+    total = f"{len(found)} claim{'s' * (len(found) > 1)}"
+    return f'<details class="gahb-verdicts"><summary>{total}: {counted(found)}</summary><ul>{items}</ul></details>\n'
+
+
+def code(text: str) -> str:
+    """A block of code that the page gives a copy button."""
+    return f'<div class="highlight notranslate"><pre>{html.escape(text)}</pre></div>'
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+
+
+def put_head(app: Sphinx, document: nodes.document, docname: str) -> None:
+    if app.builder.format != "html":
+        return
+    for chapter in notebooks.chapters(Path(app.srcdir)):
+        if docname == f"book/_executed/{chapter.stem}":
+            title = document.next_node(nodes.title)
+            below = title.parent.index(title) + 1
+            title.parent.insert(below, nodes.raw("", head(app, chapter, words(document)), format="html"))
+
+
+def setup(app: Sphinx) -> dict:
+    app.connect("doctree-resolved", put_head)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,74 @@
+"""Sphinx extension: what the tools around this book write into a page that is not valid, or that some can't use.
+
+Each entry of MENDS names a fault and the tool that has it; tests/browser runs
+axe-core and tests/test_book.py html-validate over what comes out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+Replacement = str | Callable[[re.Match], str]
+
+MENDS: tuple[tuple[str, Replacement], ...] = (
+    # myst-nb: a label that says less than the words it covers, and paragraphs where only phrases may stand
+    (r'<summary aria-label="Toggle hidden content">', "<summary>"),
+    (r'(?<=<summary>\n)<p class="(collapsed|expanded) admonition-title">(.*?)</p>',
+     r'<span class="\1 admonition-title">\2</span>'),
+    (r'(?<=</span>\n)<p class="expanded admonition-title">(.*?)</p>(?=\n</summary>)',
+     r'<span class="expanded admonition-title">\1</span>'),
+    # docutils: a list of citations whose children are no list items
+    (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
+    (r'(<div class="citation" id="[^"]*") role="doc-biblioentry">', r"\1>"),
+    # pydata-sphinx-theme: names of buttons that leave out what can be read on them
+    (r'(<button class="btn search-button-field[^>]*) aria-label="Search"', r"\1"),
+    (r'<span class="search-button__kbd-shortcut">', '<span class="search-button__kbd-shortcut" aria-hidden="true">'),
+    # pydata-sphinx-theme: 1.5 MB of script for a dozen icons, which the theme's style sheet draws as well
+    (r'\n\s*<script defer src="[^"]*scripts/fontawesome\.js[^"]*"></script>', ""),
+    (r'(<i class="theme-switch [^>]*?) title="[^"]*"></i>', r'\1 aria-hidden="true"></i>'),
+)  # fmt: skip
+REDIRECT = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<meta http-equiv="refresh" content="0; url={url}">
+</head>
+<body><p><a href="{url}">{title}</a></p></body>
+</html>
+"""
+
+
+def mended(page: str) -> str:
+    """The page with every entry of MENDS applied and no id of a proof given twice; mended pages stay as they are."""
+    for fault, replacement in MENDS:
+        page = re.sub(fault, replacement, page)
+    for name in ("proof", "proof-content"):  # sphinx-proof's: one id for all proofs, another for all theorems' bodies
+        first, *others = page.split(f' id="{name}"')
+        page = first + "".join(f' id="{name}{f"-{k}" if k else ""}"{text}' for k, text in enumerate(others))
+    return page
+
+
+def mend(app: Sphinx, error: Exception | None) -> None:
+    """Mend every page of a finished build in place, and give the book's front door a title."""
+    if error or app.builder.format != "html":
+        return
+    out = Path(app.outdir)
+    for path in out.rglob("*.html"):
+        if "_static" in path.relative_to(out).parts:
+            continue
+        page = path.read_text(encoding="utf-8")
+        if (better := mended(page)) != page:
+            path.write_text(better, encoding="utf-8")
+    if (root := app.config.root_doc) != "index":
+        door = REDIRECT.format(title=app.config.html_title, url=app.builder.get_target_uri(root))
+        (out / "index.html").write_text(door, encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict:
+    app.connect("build-finished", mend)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,157 @@
+"""Sphinx extension: the two pictures of the introduction.
+
+- `{story}`: the book in three steps, each with pictures that the package made:
+  an image with noise and without, the directions in which that was done, and
+  what two networks draw that share no training image.
+- `{argument-map}`: the chapters in order, each with what it shows and what its
+  claims came to. A chapter that is not in the book yet is shown without a link.
+
+The pictures are drawn once for the networks that they are made with, and kept
+in `book/_executed/story`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+from pathlib import Path
+
+import matplotlib
+import torch
+from chapter_head import counted
+from docutils import nodes
+from PIL import Image
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from gahb import claims, figures, notebooks, zoo
+from gahb._files import replacing
+from gahb.basis import adaptive_basis
+from gahb.memorization import twin_similarity
+from gahb.sampling import sample
+
+DENOISER, TWINS = "calpha-2", ("faces-n10000-first", "faces-n10000-second")
+SIGMA = 0.15
+VECTORS = (0, 12, 27)  # places in the basis, of 28
+FACES = 6
+PIXEL = 6  # screen pixels a side, so that no browser blurs them
+
+
+def tile(values: torch.Tensor, alt: str, label: str = "", signed: bool = False) -> str:
+    """One image as HTML: grey in [0, 1], or signed values in the diverging colours of the figures."""
+    array = values.detach().squeeze().numpy()
+    if signed:
+        scaled = 0.5 + 0.5 * array / abs(array).max()
+        array = (matplotlib.colormaps[figures.DIVERGING](scaled)[..., :3] * 255).round().astype("uint8")
+    else:
+        array = (array.clip(0, 1) * 255).round().astype("uint8")
+    picture, file = Image.fromarray(array), io.BytesIO()
+    picture.resize([PIXEL * side for side in picture.size], Image.Resampling.NEAREST).save(file, "png", optimize=True)
+    source = base64.b64encode(file.getvalue()).decode()
+    caption = f"<span>{label}</span>" if label else ""
+    image = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{source}">'
+    return f'<span class="gahb-tile">{image}{caption}</span>'
+
+
+def draw() -> str:
+    """The three steps as HTML; every number in it is measured here."""
+    network, twins = zoo.load(DENOISER), [zoo.load(name) for name in TWINS]
+    x = zoo.recipe(DENOISER).test_images(1)
+    y = x + SIGMA * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        f = network(y)
+    before, after = (-10 * ((image - x) ** 2).mean().log10().item() for image in (y, f))
+    basis = adaptive_basis(network, y, k=max(VECTORS) + 1)
+    size = twins[0].recipe["images"]["size"]
+    drawn = [sample(twin, FACES, (1, size, size), method="ddim", progress=False) for twin in twins]
+    alike = twin_similarity(*drawn).mean().item()
+    vectors = [
+        tile(basis.eigenvectors[0, k], f"Eigenvector number {k + 1}: waves along the contour and inside both regions",
+             f"λ = {basis.eigenvalues[0, k]:.2f}", signed=True)
+        for k in VECTORS
+    ]  # fmt: skip
+    faces = [
+        tile(image, f"Face drawn by the {name} network from noise image {number}")
+        for name, images in zip(("first", "second"), drawn)
+        for number, image in enumerate(images, 1)
+    ]
+    n = f"{twins[0].recipe['images']['n']:,}"
+    steps = (
+        ("A denoiser", [tile(x, "A smooth dark hill before a grey sky", "<i>x</i>"),
+                        tile(y, "The same picture, grainy with noise", f"<i>y</i>, σ = {SIGMA:g}"),
+                        tile(f, "The hill again, clean, its contour where it was", "<i>f</i>(<i>y</i>)")],
+         f"Noise is added, and a trained network removes it: from {before:.0f} to {after:.0f} dB, on a picture that "
+         "it never saw. Who can do this best knows the density of pictures (chapters 1 and 2)."),
+        ("Its directions", vectors,
+         "Near this picture the network multiplies each of these directions by its factor λ, keeping some and "
+         "shrinking others. They follow the picture’s own contour (chapter 4)."),
+        ("Twins", faces,
+         f"Two networks, one a row, each trained on {n} faces, none in common. From one noise image both draw nearly "
+         f"the same face (similarity {alike:.2f}): they have learned one density, not their faces (chapter 3)."),
+    )  # fmt: skip
+    items = "\n".join(
+        f'<li><div class="gahb-tiles">{"".join(tiles)}</div>'
+        f"<p><strong>{title}.</strong> {text}</p></li>"
+        for title, tiles, text in steps
+    )
+    return f'<div class="gahb-story" role="group" aria-label="The book in three steps"><ol>\n{items}\n</ol></div>'
+
+
+def kept(folder: Path) -> str:
+    """What `draw` made for these networks and this code; drawn now if it has not been."""
+    sources = [Path(__file__), *(zoo.SHIPPED / f"{name}.safetensors" for name in (DENOISER, *TWINS))]
+    key = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    path = folder / f"story.{key}.html"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("story.*.html"):
+            old.unlink()
+        with replacing(path) as partial:
+            partial.write_text(draw(), encoding="utf-8")
+    return path.read_text(encoding="utf-8")
+
+
+class Story(SphinxDirective):
+    def run(self) -> list[nodes.Node]:
+        for name in (DENOISER, *TWINS):
+            self.env.note_dependency(str(zoo.SHIPPED / f"{name}.safetensors"))
+        self.env.note_dependency(__file__)
+        return [nodes.raw("", kept(Path(self.env.srcdir) / "book" / "_executed" / "story"), format="html")]
+
+
+class ArgumentMap(SphinxDirective):
+    """Content: one line a chapter, `NUMBER | TITLE | what it shows`."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        chapters = {chapter.number: chapter for chapter in notebooks.chapters(Path(self.env.srcdir))}
+        items = []
+        for line in self.content:
+            number, title, shows = (part.strip() for part in line.split("|"))
+            items.append(self.item(chapters.get(int(number)), number, title, shows))
+        text = f'<nav class="gahb-map" aria-label="Map of the argument"><ol>\n{chr(10).join(items)}\n</ol></nav>'
+        return [nodes.raw("", text, format="html")]
+
+    def item(self, chapter: notebooks.Chapter | None, number: str, title: str, shows: str) -> str:
+        title, counts, page = claims.inline(title), "planned", f"book/_executed/{chapter and chapter.stem}"
+        said = f"<span>{title}</span>"
+        if chapter and page in self.env.found_docs:
+            executed = Path(self.env.srcdir) / f"{page}.ipynb"
+            self.env.note_dependency(str(executed))
+            uri = self.env.app.builder.get_relative_uri(self.env.docname, page)
+            said = f'<a href="{uri}">{title}</a>'
+            found = notebooks.claims_of(executed)
+            counts = f"{len(found)} claims: {counted(found)}"
+        return (
+            f'<li><span class="gahb-number" aria-hidden="true">{number}</span>'
+            f"<div>{said} <p>{claims.inline(shows)}</p><small>{counts}</small></div></li>"
+        )
+
+
+def setup(app: Sphinx) -> dict:
+    app.add_directive("story", Story)
+    app.add_directive("argument-map", ArgumentMap)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
