@@ -29,8 +29,9 @@ from gahb._files import replacing
 from gahb.recipes import LEVELS
 from gahb.widgets.live import LiveWidget, default_pictures, live, reduced
 
-# label in the page -> network, the larger one it is compared with, pixels a side
-NETWORKS = {"photographs": ("photos-live", "photos", 64), "faces": ("faces-live", "faces", 40)}
+# label in the page -> network, the larger one that it is compared with on pictures of its own size, pixels a side
+NETWORKS = {"photographs": ("photos-live", "photos", 64), "C² images": ("calpha-live", "calpha-2", 40),
+            "faces": ("faces-live", None, 40)}
 SIGMA, PIXEL, SHOWN = 0.2, (26, 30), (0, 3, 7, 11)  # of the static picture: noise, pixel, eigenvectors
 PICTURES = ("camera", "coins", "smooth on both sides of a smooth contour")
 STEPS = 7  # of the diffusion, shown
@@ -38,13 +39,13 @@ HERE = Path(gahb.__file__).parent / "widgets"
 LOADER = Path(__file__).parents[1] / "web" / "lazy.js"
 
 
-def there() -> dict[str, tuple[str, str, int]]:
+def there() -> dict[str, tuple[str, str | None, int]]:
     """The networks that ship, by label."""
     return {label: about for label, about in NETWORKS.items() if shipped(about[0]).is_file()}
 
 
-def shipped(name: str) -> Path:
-    return zoo.SHIPPED / f"{name}.safetensors"
+def shipped(name: str | None) -> Path:
+    return zoo.SHIPPED / f"{name or 'none'}.safetensors"
 
 
 def made(folder: Path) -> tuple[str, str]:
@@ -82,7 +83,7 @@ def script(key: str, widget: LiveWidget) -> str:
     return f"(window.gahbWidgets ??= {{}})[{json.dumps(key)}] = {content};\n"
 
 
-def compared(small: str, big: str) -> dict[str, tuple]:
+def compared(small: str, big: str | None) -> dict[str, tuple]:
     """PSNR by noise level of both networks: label -> (sigmas, dB)."""
     curves = {}
     for name, label in ((small, "this network"), (big, None)):
