@@ -712,7 +712,11 @@ def test_runs_in_the_smoke_profile(chapter, tmp_path):
     assert {claim.verdict for claim in checked} <= {"not judged"}
     expected = {entry.id for entry in notebooks.claims.load(BOOK) if entry.chapter == chapter.stem}
     assert {claim.id for claim in checked} == expected, "every claim of the chapter is checked, and no other"
-    json.dumps(nbformat.read(out, 4))
+    executed = nbformat.read(out, 4)
+    json.dumps(executed)
+    for cell in executed.cells:  # a figure's caption goes to every output of its cell
+        if "figure" in cell.metadata.get("mystnb", {}):
+            assert not any(notebooks.claims.KEY in output.metadata for output in cell.outputs), cell.source
 
 
 def test_every_claim_belongs_to_a_chapter():
