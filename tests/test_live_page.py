@@ -217,7 +217,8 @@ def test_a_browser_that_cannot_run_it_says_so(chrome, address):
     page.add_init_script("delete window.WebAssembly")
     page.goto(address)
     page.locator(".gahb-lazy").scroll_into_view_if_needed()
-    page.get_by_text("This browser cannot run the network").wait_for()
+    page.get_by_text("The widget does not run in this browser").wait_for()
+    assert page.locator(".gahb-live-page figure").first.is_visible() and page.locator(".gahb-live").count() == 0
     page.close()
     page = chrome.new_page()
     page.route("**/live/*.js", lambda route: route.abort())

@@ -25,6 +25,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import gahb
 from gahb import figures, zoo
+from gahb._dependencies import modules_used
 from gahb._files import replacing
 from gahb.recipes import LEVELS
 from gahb.widgets.live import LiveWidget, default_pictures, live, reduced
@@ -52,7 +53,7 @@ def made(folder: Path) -> tuple[str, str]:
     """(name of the widget's file without .js, MyST of its pictures); both are put into `folder`."""
     known = there()
     named = [shipped(name) for small, big, _ in known.values() for name in (small, big)]
-    code = [*sorted(HERE.glob("*.*s")), HERE / "live.py", Path(figures.__file__), Path(__file__)]
+    code = [*sorted(HERE.glob("*.*s")), *sources()]
     content = b"".join(path.read_bytes() for path in named + code if path.is_file())
     key = f"live-{hashlib.sha256(content).hexdigest()[:12]}"
     text = folder / f"{key}.txt"
@@ -71,6 +72,13 @@ def made(folder: Path) -> tuple[str, str]:
         with replacing(text) as partial:  # last: it says that the rest is there
             partial.write_text("\n".join(parts), encoding="utf-8")
     return key, text.read_text(encoding="utf-8")
+
+
+def sources() -> list[Path]:
+    """This file, the modules of gahb that it leads to, and the recipes: what the numbers and pictures depend on."""
+    used = modules_used([Path(__file__).read_text(encoding="utf-8")], Path(gahb.__file__).parent).values()
+    recipes = [shipped(name).with_suffix(".yaml") for small, big, _ in NETWORKS.values() for name in (small, big)]
+    return [Path(__file__), *sorted(used), *(path for path in recipes if path.is_file())]
 
 
 def script(key: str, widget: LiveWidget) -> str:
@@ -185,7 +193,7 @@ def place(app: Sphinx, error: Exception | None) -> None:
 def outdated(app: Sphinx, env, added, changed, removed) -> list[str]:
     """Pages with the widget are read again when a network or the widget's own files have changed, come or gone."""
     paths = [shipped(name) for small, big, _ in NETWORKS.values() for name in (small, big)]
-    paths += [LOADER, Path(__file__), *HERE.glob("*.*")]
+    paths += [LOADER, *sources(), *HERE.glob("*.*")]
     about = sorted((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths if p.is_file())
     before, env.gahb_live = getattr(env, "gahb_live", None), about
     return ["book/live"] if about != before and "book/live" in env.found_docs else []

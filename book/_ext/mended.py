@@ -1,7 +1,7 @@
 """Sphinx extension: what the tools around this book write into a page that is not valid, or that some can't use.
 
 Each entry of MENDS names a fault and the tool that has it; tests/browser runs
-axe-core and tests/test_book.py html-validate over what comes out.
+axe-core and tests/test_publishing.py html-validate over what comes out.
 """
 
 from __future__ import annotations

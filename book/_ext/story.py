@@ -26,7 +26,9 @@ from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+import gahb
 from gahb import claims, figures, notebooks, zoo
+from gahb._dependencies import modules_used
 from gahb._files import replacing
 from gahb.basis import adaptive_basis
 from gahb.memorization import twin_similarity
@@ -101,7 +103,9 @@ def draw() -> str:
 
 def kept(folder: Path) -> str:
     """What `draw` made for these networks and this code; drawn now if it has not been."""
-    sources = [Path(__file__), *(zoo.SHIPPED / f"{name}.safetensors" for name in (DENOISER, *TWINS))]
+    here = Path(__file__)
+    used = modules_used([here.read_text(encoding="utf-8")], Path(gahb.__file__).parent).values()
+    sources = [here, *sorted(used), *(zoo.SHIPPED / f"{name}.safetensors" for name in (DENOISER, *TWINS))]
     key = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     path = folder / f"story.{key}.html"
     if not path.exists():

@@ -73,7 +73,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         font = merged(Path(folder))
         font.recalcTimestamp = False
-        font.save(out)
+        font.save(out.with_suffix(".partial"))
+    out.with_suffix(".partial").replace(out)
 
 
 if __name__ == "__main__":

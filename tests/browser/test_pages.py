@@ -20,6 +20,8 @@ REASON = why_not()
 CONTENTS = yaml.safe_load((Path(__file__).resolve().parents[2] / "_toc.yml").read_text())
 PAGES = [CONTENTS["root"]] + [page["file"] for part in CONTENTS["parts"] for page in part["chapters"]]
 CHAPTER_1 = "book/_executed/01_miyasawa"
+WIDGETS = {"book/_executed/03_transition": 2, "book/_executed/04_harmonic_bases": 2, "book/_executed/05_calpha": 1,
+           "book/_executed/06_manifolds": 1, "book/live": 1}  # beside the first chapter's, and how many
 
 SEVERE = ["serious", "critical"]
 COLOURS = ["color-contrast", "link-in-text-block"]  # the rules that depend on the theme
@@ -143,6 +145,8 @@ def test_page_is_whole(visit, name):
 def test_page_is_accessible_in_both_themes(visit, root, name):
     """axe-core, all its rules, in the dark those of colour: nothing serious or critical, with all that folds open."""
     page = visit(name).page
+    if name in WIDGETS:
+        alive(page, WIDGETS[name])
     page.evaluate("document.querySelectorAll('details').forEach(node => { node.open = true; })")
     page.evaluate((root / "book" / "web" / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
     for theme in ("light", "dark"):
@@ -369,6 +373,49 @@ def test_widget_follows_the_point(mixture):
     assert picture_of(widget) != before
     assert widget.inner_text() != said
     assert seen.errors == []
+
+
+def alive(page, count: int):
+    """The widgets over stored results, and those that the page fetches once they are near the screen."""
+    for holder in page.locator(".gahb-lazy").all():
+        holder.scroll_into_view_if_needed()
+        page.wait_for_selector(".gahb-live[data-ready]")
+    widgets = page.locator(".gahb-widget")
+    widgets.first.wait_for(state="visible", timeout=20_000)
+    page.wait_for_function("count => document.querySelectorAll('.gahb-widget').length === count", arg=count)
+    return widgets.all()
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_every_slider_of_every_widget_moves_its_picture(visit, name):
+    seen = visit(name)
+    for widget in alive(seen.page, WIDGETS[name]):
+        widget.scroll_into_view_if_needed()
+        sliders = [s for s in widget.get_by_role("slider").all() if s.is_visible() and s.is_enabled()]
+        assert sliders
+        for slider in sliders:
+            before = picture_of(widget)
+            slider.press("ArrowRight")
+            seen.page.wait_for_timeout(300)
+            assert picture_of(widget) != before, slider.get_attribute("aria-label")
+    assert (seen.errors, seen.foreign, seen.failures) == ([], [], [])
+
+
+def test_live_widget_makes_a_picture_and_is_accessible_meanwhile(visit, root):
+    seen = visit("book/live")
+    (widget,) = alive(seen.page, 1)
+    widget.get_by_text("make one from noise").click()
+    widget.get_by_role("button", name="start").click()
+    seen.page.wait_for_timeout(1500)
+    widget.get_by_role("button", name="stop").click()
+    before, step = picture_of(widget), widget.get_by_role("slider", name="step")
+    assert int(step.get_attribute("max")) > 5
+    step.press("Home")
+    seen.page.wait_for_timeout(300)
+    assert picture_of(widget) != before
+    seen.page.evaluate((root / "book" / "web" / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
+    assert seen.page.evaluate(AXE, [SEVERE, None]) == []
+    assert (seen.errors, seen.foreign, seen.failures) == ([], [], [])
 
 
 def test_widget_left_alone_does_not_change(mixture):
