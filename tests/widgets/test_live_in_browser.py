@@ -333,7 +333,11 @@ def test_a_picture_of_the_readers_own(page):
     settle(page)
     np.testing.assert_allclose(pixels(page, 0), 0.299 * 200 + 0.587 * 100 + 0.114 * 50, atol=1)
     upload.set_input_files({"name": "own.txt", "mimeType": "text/plain", "buffer": b"no picture"})
-    page.wait_for_function("document.querySelector('.gl-foot').textContent.includes('own.txt is not a picture')")
+    page.wait_for_function("document.querySelector('.gl-trouble').textContent.includes('own.txt is not a picture')")
+    page.evaluate("model.set('picture', 0)")  # as a kernel does: the reader's picture goes
+    settle(page)
+    shown = next(iter(PICTURES.values()))[0]
+    np.testing.assert_allclose(pixels(page, 0)[..., 0], (255 * shown).round(), atol=0.5)
 
 
 def test_eigenvectors_on_a_button(page, networks):
