@@ -27,7 +27,9 @@ class Wiener:
     $$f(y) = m + \mathcal F^{-1}\Bigl[\frac{P}{P + \sigma^2}\,\mathcal F (y - m)\Bigr]$$
 
     with $\mathcal F$ the orthonormal discrete Fourier transform, $m$ the mean
-    value and $P$ the mean periodogram of the images.
+    value and $P$ the mean periodogram of the images. :meth:`of_spectrum` takes
+    a P that is known; for a covariance that is not stationary there is
+    :class:`gahb.Gaussian`.
 
     Parameters
     ----------
@@ -40,6 +42,21 @@ class Wiener:
         images = images.double()
         self.mean = images.mean()
         self.spectrum = torch.fft.fft2(images - self.mean, norm="ortho").abs().square().mean(dim=0)
+
+    @classmethod
+    def of_spectrum(cls, spectrum: Tensor, *, mean: float = 0.5) -> Wiener:
+        """The filter for a known `spectrum` P ≥ 0, (H, W) or (C, H, W), and mean value m.
+
+        P is the variance of each coefficient of the orthonormal DFT, as in
+        :func:`gahb.images.c_alpha_spectrum`.
+        """
+        if spectrum.ndim not in (2, 3) or not (torch.isfinite(spectrum) & (spectrum >= 0)).all():
+            raise ValueError(f"spectrum must be (H, W) or (C, H, W), finite and ≥ 0, got shape {tuple(spectrum.shape)} "
+                             f"with values from {spectrum.min():.3g} to {spectrum.max():.3g}")
+        filter = cls.__new__(cls)
+        filter.mean = torch.as_tensor(mean, dtype=torch.float64)
+        filter.spectrum = spectrum.double() if spectrum.ndim == 3 else spectrum.double()[None]
+        return filter
 
     def __call__(self, y: Tensor, sigma=None) -> Tensor:
         check_points("y", y)

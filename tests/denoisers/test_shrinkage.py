@@ -204,6 +204,21 @@ def test_an_oracle_without_decisions_is_the_denoiser(threshold):
 # --- Wiener ------------------------------------------------------------------------------
 
 
+def test_wiener_of_a_known_spectrum_is_the_optimum_of_its_field():
+    """Against the Gaussian whose covariance is circulant, with the spectrum for eigenvalues."""
+    P = gahb.images.c_alpha_spectrum(6, 2).double()
+    waves = torch.fft.fft2(torch.eye(36, dtype=F64).reshape(36, 6, 6))
+    covariance = torch.fft.ifft2(waves * P).real.reshape(36, 36)
+    optimum = gahb.Gaussian(torch.full((36,), 0.4, dtype=F64), covariance)
+    y = 0.4 + normal(3, 1, 6, 6)
+    f = gahb.Wiener.of_spectrum(P, mean=0.4)
+    torch.testing.assert_close(f(y, 0.2).flatten(1), optimum(y.flatten(1), 0.2), rtol=0, atol=1e-12)
+    colours = gahb.Wiener.of_spectrum(torch.stack([P, P]), mean=0.4)
+    torch.testing.assert_close(colours(y.expand(-1, 2, -1, -1), 0.2)[:, 1:], f(y, 0.2), rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match=r"spectrum must be \(H, W\) or \(C, H, W\), finite and ≥ 0, got .* from -1"):
+        gahb.Wiener.of_spectrum(-torch.ones(4, 4))
+
+
 def test_wiener_is_the_gaussian_with_the_circulant_covariance():
     images = torch.rand(9, 1, 6, 4, generator=torch.Generator().manual_seed(0), dtype=F64)
     f = gahb.Wiener(images)
