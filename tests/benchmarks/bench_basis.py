@@ -11,9 +11,9 @@ The plain way differentiates one pixel of the output after the other, and
 calls `torch.linalg.eig`. Its passes are measured on 24 pixels, and at 80×80
 its eig on every second pixel of a side; the rest is extrapolated, by the
 number of pixels and by its cube. One thread; CPU time, which other processes
-on the machine change little. Where k is given, a last table has the residual that
-so many products reach: beyond a first block it falls by a constant factor with
-each further one, the faster the wider the gap after λ_k.
+on the machine change little. Where k is given, a last table has the residual
+that so many products reach. Most of them find the space, few the digits: what
+limits the ratio is their number, and that a product costs what a backward does.
 """
 
 from __future__ import annotations
