@@ -27,7 +27,7 @@ class Wiener:
     $$f(y) = m + \mathcal F^{-1}\Bigl[\frac{P}{P + \sigma^2}\,\mathcal F (y - m)\Bigr]$$
 
     with $\mathcal F$ the orthonormal discrete Fourier transform, $m$ the mean
-    value and $P$ the mean periodogram of the images. :meth:`of_spectrum` takes
+    value and $P$ the mean periodogram of the images. ``Wiener.of_spectrum`` takes
     a P that is known; for a covariance that is not stationary there is
     :class:`gahb.Gaussian`.
 
