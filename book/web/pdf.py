@@ -84,10 +84,10 @@ def pages(site: Path) -> list[Path]:
     return found
 
 
-def chromium() -> str:
+def chromium() -> str | None:
+    """Path of a Chromium, or None."""
     given = os.environ.get("GAHB_CHROMIUM")
-    found = next(filter(None, map(shutil.which, [given] if given else BROWSERS)), None)
-    return found or sys.exit("no Chromium found: install chromium, or set GAHB_CHROMIUM to its path")
+    return next(filter(None, map(shutil.which, [given] if given else BROWSERS)), None)
 
 
 def write(site: Path, out: Path) -> dict:
@@ -95,12 +95,14 @@ def write(site: Path, out: Path) -> dict:
     from playwright.sync_api import sync_playwright
 
     title = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["title"]
-    every = pages(site.resolve())
+    every, found = pages(site.resolve()), chromium()
+    if found is None:
+        sys.exit("no Chromium found: install chromium, or set GAHB_CHROMIUM to its path")
     sources = [{"path": path.as_uri(), "source": path.read_text(encoding="utf-8")} for path in every]
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".partial")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
         try:
             page = browser.new_page(color_scheme="light")
             page.goto(every[0].as_uri())

@@ -13,7 +13,7 @@ from .sliders import SliderWidget, check_size, check_sliders, check_text, finite
 class CurvesWidget(SliderWidget):
     """What `curves` returns: `value` and `hidden` follow the reader's hand, and may be set."""
 
-    _esm = source("sliders.js", "curves.js")
+    _esm = source("common.js", "sliders.js", "curves.js")
     _css = source("sliders.css", "curves.css")
 
     lines = traitlets.List(read_only=True).tag(sync=True)  # label, x, y, stderr: 1 or positions × points

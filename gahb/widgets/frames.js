@@ -5,8 +5,7 @@ const NARROWEST = 110, WIDEST = 250, GAP = 14; // of a panel, in CSS pixels
 
 // Inflate, and sum along each row (bytes wrap).
 export async function unpack(view, width) {
-  const stream = new Blob([view]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const levels = new Uint8Array(await new Response(stream).arrayBuffer());
+  const levels = new Uint8Array(await inflated(view));
   for (let i = 0; i < levels.length; i++) if (i % width) levels[i] += levels[i - 1];
   return levels;
 }

@@ -15,7 +15,7 @@ from .sliders import SliderWidget, check_size, check_sliders, check_text, finite
 class FramesWidget(SliderWidget):
     """What `frames` returns: `value`, an index on each slider, follows the reader's hand, and may be set."""
 
-    _esm = source("sliders.js", "colours.js", "frames.js")
+    _esm = source("common.js", "sliders.js", "colours.js", "frames.js")
     _css = source("sliders.css", "frames.css")
 
     shape = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)  # positions, panels, H, W

@@ -1,6 +1,6 @@
 // A blind denoiser that runs in the page: pictures with noise, what the network makes of them, the filter of a
-// pixel (a row of its Jacobian), its leading eigenvectors, and the reverse diffusion. After sliders.js (card, make,
-// number), colours.js (diverging, grey), unet.js (Unet), spectrum.js (leading, normal) and psnr.js.
+// pixel (a row of its Jacobian), its leading eigenvectors, and the reverse diffusion. After common.js (inflated),
+// sliders.js (card, make, number), colours.js (diverging, grey), unet.js (Unet), spectrum.js (leading, normal), psnr.js.
 
 const LOW = 0.01, HIGH = 1; // noise levels that the slider and the diffusion run between
 const VECTORS = 12, SLICE = 24; // eigenvectors looked for; milliseconds of work between two frames
@@ -17,11 +17,6 @@ export function rms(a, b) {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += (a[i] - b[i]) ** 2;
   return Math.sqrt(sum / a.length);
-}
-
-async function inflated(view) {
-  const stream = new Blob([view]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Response(stream).arrayBuffer();
 }
 
 // What the networks and pictures are, out of the model: [{ label, size, …, network() → Unet, pictures: [Float32Array] }].

@@ -31,7 +31,7 @@ _MADE = 320  # pixels a side of the built-in pictures, before they are reduced
 class LiveWidget(SliderWidget):
     """What `live` returns: `network`, `picture`, `sigma` and `pixel` follow the reader's hand, and may be set."""
 
-    _esm = source("sliders.js", "colours.js", "spectrum.js", "unet.js", "psnr.js", "live.js")
+    _esm = source("common.js", "sliders.js", "colours.js", "spectrum.js", "unet.js", "psnr.js", "live.js")
     _css = source("sliders.css", "live.css")
 
     networks = traitlets.List(traitlets.Dict(), read_only=True).tag(sync=True)  # label, width, depth, size, floats, …

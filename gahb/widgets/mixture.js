@@ -1,5 +1,5 @@
 // A two-dimensional Gaussian mixture under Gaussian noise: density of the noisy
-// variable, posterior mean, score and Jacobian, in float64, with no dependency.
+// variable, posterior mean, score and Jacobian, in float64. After common.js (theme, roundStep).
 // The functions above `render` are pure; the tests compare them with numpy.
 
 // ---------------------------------------------------------------- the numbers
@@ -156,25 +156,11 @@ function arrow(x, y, dx, dy, shaft, head) {
     `L${at(base, -wide)}L${at(base, -thin)}L${at(0, -thin)}Z`;
 }
 
-// A round step (1, 2 or 5 times a power of ten) of at least `rough`.
-function roundStep(rough) {
-  const unit = 10 ** Math.floor(Math.log10(rough));
-  return unit * [1, 2, 5, 10].find((m) => m * unit >= rough * (1 - 1e-9));
-}
-
 function number(value, digits = 2) {
   if (Math.abs(value) >= 1e4) return value.toExponential(1).replace("-", "−").replace("e+", "e");
   return value.toFixed(digits).replace(/^-(0\.?0*)$/, "$1").replace("-", "−");
 }
 const pair = (v) => `(${number(v[0])}, ${number(v[1])})`;
-
-// The page's own choice of theme, else JupyterLab's, else the system's.
-function theme() {
-  const page = document.documentElement.dataset.theme, lab = document.body.dataset.jpThemeLight;
-  if (page === "dark" || page === "light") return page;
-  if (lab) return lab === "false" ? "dark" : "light";
-  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-}
 
 const ellipse = 'cx="11" cy="8" rx="10" ry="5.5"';
 const TEMPLATE = `

@@ -15,20 +15,19 @@ single point, of rank one for a line.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import anywidget
 import numpy as np
 import traitlets
 
-_HERE = Path(__file__).parent
+from .sliders import source
 
 
 class MixtureWidget(anywidget.AnyWidget):
     """What `mixture` returns: `sigma`, `y` and `show_score` follow the reader's hand, and may be set."""
 
-    _esm = _HERE / "mixture.js"
-    _css = _HERE / "mixture.css"
+    _esm = source("common.js", "mixture.js")
+    _css = source("mixture.css")
 
     weights = traitlets.List(traitlets.Float(), read_only=True).tag(sync=True)
     means = traitlets.List(read_only=True).tag(sync=True)  # K × 2

@@ -1,5 +1,5 @@
-// What the widgets over stored results share: theme, numbers, sliders with a
-// play button, a sentence for who listens. Set before frames.js or curves.js.
+// What the widgets over stored results share: numbers, sliders with a play button,
+// a sentence for who listens. Set after common.js, before frames.js or curves.js.
 
 function make(tag, attributes = {}, ...children) {
   const svg = ["svg", "path", "text", "g", "line", "circle"].includes(tag);
@@ -7,20 +7,6 @@ function make(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
-}
-
-// The page's own choice of theme, else JupyterLab's, else the system's.
-function theme() {
-  const page = document.documentElement.dataset.theme, lab = document.body.dataset.jpThemeLight;
-  if (page === "dark" || page === "light") return page;
-  if (lab) return lab === "false" ? "dark" : "light";
-  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-}
-
-// A round step: 1, 2 or 5 times a power of ten, at least `rough`.
-function roundStep(rough) {
-  const unit = 10 ** Math.floor(Math.log10(rough));
-  return unit * [1, 2, 5, 10].find((m) => m * unit >= rough * (1 - 1e-9));
 }
 
 // About `digits` significant digits, or `decimals` of them after the point; 10ⁿ where zeros would be counted.

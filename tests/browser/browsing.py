@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "book" / "web"))
+from pdf import chromium  # the one that prints the book
 
 FLAGS = [
     "--no-sandbox",
@@ -19,13 +21,6 @@ FLAGS = [
     "--disable-sync",
     "--hide-scrollbars",
 ]
-
-
-def chromium() -> str | None:
-    """Path of a Chromium, or None."""
-    named = os.environ.get("GAHB_CHROMIUM")
-    names = [named] if named else ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
-    return next(filter(None, map(shutil.which, names)), None)
 
 
 def why_not() -> str | None:

@@ -62,10 +62,12 @@ def served(widget, folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def opened(chrome, address: str, **options) -> Iterator:
-    """The page at `address`, drawn; on leaving, no console error and no request to another host."""
+def opened(chrome, address: str, *, before: str | None = None, **options) -> Iterator:
+    """The page at `address`, drawn, the script `before` run first; in the end no console error, no foreign request."""
     context = chrome.new_context(**({"viewport": {"width": 760, "height": 700}} | options))
     page = context.new_page()
+    if before:
+        page.add_init_script(before)
     troubles = []
     page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: troubles.append(str(error)))

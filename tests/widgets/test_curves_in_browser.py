@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from bare_page import browser, contrasts, opened, rest, served
+from bare_page import contrasts, opened, rest, served
 
 from gahb.widgets import curves
 
@@ -25,12 +25,6 @@ LINEAR = curves(
     {"train": ([10, 20, 30], [14.2, 23.1, 31.6], [0.4, 0.21, 0.05]), "test": ([30, 20, 10], [30.0, 21.0, 12.5])},
     xlabel="input PSNR (dB)", ylabel="output PSNR (dB)",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    with browser() as chrome:
-        yield chrome
 
 
 @pytest.fixture(scope="module")

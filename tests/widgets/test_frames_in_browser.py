@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib
 import numpy as np
 import pytest
-from bare_page import browser, contrasts, opened, rest, served
+from bare_page import contrasts, opened, rest, served
 
 from gahb.figures import DIVERGING
 from gahb.widgets import frames
@@ -20,12 +20,6 @@ WIDGET = frames(
     alt="Four panels of noise", titles=["noisy", "denoised", "clean", "difference of the two"], signed=[3],
     captions=[[["", f"{10 * i + j} dB", "", ""] for j in range(3)] for i in range(5)],
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    with browser() as chrome:
-        yield chrome
 
 
 @pytest.fixture(scope="module")

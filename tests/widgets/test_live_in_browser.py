@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from bare_page import browser, contrasts, opened, rest, served
+from bare_page import contrasts, opened, rest, served
 from PIL import Image
 
 import gahb
@@ -38,12 +38,6 @@ def denoiser(width: int, depth: int, seed: int) -> gahb.UNet:
 @pytest.fixture(scope="module")
 def networks():
     return {"first": denoiser(11, 2, 0), "second": denoiser(6, 1, 1)}
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    with browser() as chrome:
-        yield chrome
 
 
 @pytest.fixture(scope="module")

@@ -2,54 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from bare_page import opened, rest, served
 
 from gahb.widgets import mixture
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
-import browsing  # shared with the tests of the built pages
-
 pytestmark = pytest.mark.browser
 
-PAGE = """<!doctype html><html data-theme="light">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><body style="margin: 8px"><div id="here"></div><script>
-const raf = requestAnimationFrame, times = [];
-window.requestAnimationFrame = (f) => raf((t) => {
+TIMED = """
+window.times = [];
+window.frame = window.requestAnimationFrame;
+window.requestAnimationFrame = (f) => frame((t) => {
   const start = performance.now();
   f(t);
   times.push(performance.now() - start);
-});
-</script><script type="module">
-import widget from "./mixture.js";
-const state = STATE, heard = {};
-window.model = {
-  get: (name) => state[name],
-  set(name, value) { state[name] = value; (heard["change:" + name] ?? []).forEach((f) => f()); },
-  save_changes() {},
-  on: (name, f) => (heard[name] ??= []).push(f),
-  off: (name, f) => { heard[name] = heard[name].filter((g) => g !== f); },
-  listeners: () => Object.values(heard).flat().length,
-};
-window.close_widget = widget.render({ model: window.model, el: document.querySelector("#here") });
-</script></body></html>"""
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    reason = browsing.why_not()
-    if reason and os.environ.get("GAHB_REQUIRE_BROWSER") == "1":
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
-    with browsing.browser() as chrome:
-        yield chrome
+});"""
 
 
 @pytest.fixture(scope="module")
@@ -57,37 +25,15 @@ def address(tmp_path_factory):
     line = np.outer([0.8, 0.6], [0.8, 0.6])
     means, covariances = [[-1.5, 1.0], [1.2, -1.0], [-1.8, -1.4]], [0.3 * np.eye(2), line, 0 * line]
     widget = mixture([0.5, 0.3, 0.2], means, covariances, y=(0.25, 0.5))
-    names = ("weights", "means", "covariances", "extent", "sigma_range", "sigma", "y", "show_score")
-    state = json.dumps({name: getattr(widget, name) for name in names})
-    folder = tmp_path_factory.mktemp("page")
-    html = PAGE.replace("STATE", state) + f"<style>{widget._css}</style>"
-    (folder / "index.html").write_text(html, encoding="utf-8")
-    (folder / "mixture.js").write_text(widget._esm, encoding="utf-8")
-    with browsing.serve(folder) as address:
+    with served(widget, tmp_path_factory.mktemp("mixture")) as address:
         yield address
 
 
 @pytest.fixture
 def page(chrome, address, request):
     """The widget on an empty page; `request.param` overrides the browser context."""
-    options = {"viewport": {"width": 760, "height": 700}} | getattr(request, "param", {})
-    context = chrome.new_context(**options)
-    page = context.new_page()
-    troubles = []
-    page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    here = (address, "data:", "blob:")
-    page.on("request", lambda r: None if r.url.startswith(here) else troubles.append(r.url))
-    page.goto(address)
-    rest(page)
-    yield page
-    assert troubles == []
-    context.close()
-
-
-def rest(page) -> None:
-    """Two frames, so that a change asked for has been drawn."""
-    page.evaluate("() => new Promise((done) => raf(() => raf(() => raf(done))))")
+    with opened(chrome, address, before=TIMED, **getattr(request, "param", {})) as page:
+        yield page
 
 
 def density(page) -> str:
@@ -112,7 +58,7 @@ def drawn(page) -> dict:
 def test_picture_agrees_with_the_numbers(page):
     at, (left, right, _, top) = page.evaluate(
         """async () => {
-            const m = await import('./mixture.js');
+            const m = await import('./widget.js');
             const mix = m.prepare(...['weights', 'means', 'covariances'].map(model.get));
             return [m.posterior(mix, model.get('y'), 0.5), model.get('extent')];
         }"""
@@ -269,7 +215,7 @@ def test_a_frame_is_quick(page):
         page.evaluate("times.length = 0")
         for value in values * 12:
             page.evaluate(f"model.set('{name}', {value})")
-            rest(page)
+            page.evaluate("new Promise((done) => frame(() => frame(() => frame(done))))")  # frames that don't count
         times = page.evaluate("times")
         assert len(times) == 12 * len(values)  # one frame a change
         return min(times)
