@@ -5,10 +5,10 @@ it. What MyST adds to Markdown is put in plain words: glued numbers, numbered
 theorems, equations (by `\tag`) and figures with their captions, references by
 those numbers, citations as authors and year; labels and options are left out.
 
-Pictures and style lie inside the file. MathJax and the widget manager do not:
-they are taken from `book/_static/vendor/` of this clone by absolute path, so
-that the page needs no network where it was made; where that folder has not
-been filled (`make book` does), and only there, from nbconvert's usual hosts.
+Pictures, style and widgets lie inside the file. MathJax does not: it is taken
+from `book/_static/vendor/` of this clone by absolute path, so that the page
+needs no network where it was made; where that folder has not been filled
+(`make book` does), and only there, from nbconvert's usual host.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from html import escape
+from itertools import count
 from pathlib import Path
 
 from gahb._root import root
@@ -27,7 +28,6 @@ _FENCE = re.compile(r"^(`{3,}|:{3,})(?:\{([\w:-]+)\}\s*(.*))?$")
 _ROLE = re.compile(r"\{([\w:-]+)\}`([^`]+)`")
 _EQUATION = re.compile(r"^(.*)\$\$\s*\(([\w:-]+)\)\s*$")
 _ACCENTS = {"'": "\u0301", "`": "\u0300", "^": "\u0302", '"': "\u0308", "~": "\u0303", "c": "\u0327", "v": "\u030c"}
-_VENDORED = ("mathjax/tex-mml-chtml.js", "widgets/require.js", "widgets/setup.js", "widgets/embed-amd.js")
 _OFFLINE = r"""{%% extends 'lab/index.html.j2' %%}
 {%% block html_head_js_mermaidjs %%}{%% endblock %%}
 {%% block html_head_js_mathjax %%}
@@ -35,25 +35,26 @@ _OFFLINE = r"""{%% extends 'lab/index.html.j2' %%}
 <script defer src="%s"></script>
 {%% endblock %%}
 {%% block html_head_js_requirejs %%}{%% endblock %%}
-{%% block jupyter_widgets %%}{%% if "widgets" in nb.metadata %%}
-<script src="%s"></script>
-<script src="%s"></script>
-<script src="%s" data-jupyter-widgets-cdn="/no-such-cdn/"></script>
-{%% endif %%}{%% endblock %%}
 """
 
 
 def html(path: Path) -> str:
-    """The executed notebook at `path` as HTML, pictures inside."""
+    """The executed notebook at `path` as HTML, pictures and widgets inside."""
     import nbformat
     from nbconvert import HTMLExporter
 
-    book = root() / "book"
+    from gahb.widgets.lazy import place, placed, script
+
+    book, numbers = root() / "book", count(1)
+
+    def inside(about: dict) -> str:
+        name = f"widget-{next(numbers)}"
+        return f"<script>{script(name, about)}</script>\n{place(name, about)}"
+
     notebook = plain(nbformat.read(path, as_version=4), _sources(book / "references.bib"))
-    scripts = [book / "_static" / "vendor" / name for name in _VENDORED]
-    template = {}
-    if all(script.is_file() for script in scripts):
-        template["raw_template"] = _OFFLINE % tuple(script.as_uri() for script in scripts)
+    placed(notebook, inside)
+    mathjax = book / "_static" / "vendor" / "mathjax" / "tex-mml-chtml.js"
+    template = {"raw_template": _OFFLINE % mathjax.as_uri()} if mathjax.is_file() else {}
     with warnings.catch_warnings():  # about glued values that are not shown
         warnings.filterwarnings("ignore", message="Your element with mimetype")
         page, _ = HTMLExporter(embed_images=True, **template).from_notebook_node(

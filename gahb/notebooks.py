@@ -56,13 +56,14 @@ class ChapterFailed(RuntimeError):  # noqa: N818
 def dependencies(chapter: Chapter, values: dict[str, Any] | None = None) -> dict[str, Path]:
     """Files that a chapter run with `values` depends on: modules by dotted name, data by relative path.
 
-    Data are the widgets' scripts and styles, and the zoo's networks and recipes that the chapter names.
+    Data are the widgets' scripts and styles, other than what fetches them on a built page, and the zoo's
+    networks and recipes that the chapter names.
     """
     sources = [cell.source for cell in code_cells(source(chapter))]
     modules, data = modules_used(sources, PACKAGE), {}
     if "gahb.widgets" in modules:
         paths = [path for kind in ("js", "css") for path in PACKAGE.glob(f"widgets/**/*.{kind}")]
-        data |= {path.relative_to(PACKAGE).as_posix(): path for path in paths}
+        data |= {path.relative_to(PACKAGE).as_posix(): path for path in paths if path.stem != "lazy"}
     if "gahb.zoo" in modules:
         known = _networks()
         named = networks_used(sources, (values or {}).values(), {name for name, _ in known})

@@ -100,6 +100,18 @@ class Gaussian(_ClosedForm):
         _check_finite("mean", self.mean)
         self._eigenvalues, self._basis = _eigen("covariance", covariance, self.d)
 
+    @classmethod
+    def of(cls, images: Tensor) -> Gaussian:
+        r"""With the mean and covariance of `images` (n, …): the linear optimum of the set itself.
+
+        $$\mu = \tfrac1n \sum_i x_i, \qquad C = \tfrac1n \sum_i (x_i - \mu)(x_i - \mu)^\top$$
+        """
+        if images.ndim < 2 or len(images) == 0:
+            raise ValueError(f"images must be (n, …) with n ≥ 1, got {tuple(images.shape)}")
+        rows = images.flatten(1).double()
+        centred = rows - rows.mean(0)
+        return cls(rows.mean(0).reshape(images.shape[1:]), centred.T @ centred / len(rows))
+
     def _mean(self, y: Tensor, variance: Tensor) -> Tensor:
         mean, basis = self.mean.flatten().to(y.device), self._basis.to(y.device)
         spectrum = self._eigenvalues.to(y.device)

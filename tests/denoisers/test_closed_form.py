@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -313,6 +314,18 @@ def test_gaussian_is_linear_shrinkage(rank):
         torch.testing.assert_close(gahb.score(f, y, sigma), score, rtol=1e-9, atol=1e-9)
     exact = torch.distributions.MultivariateNormal(mean, C + identity).log_prob(y)
     torch.testing.assert_close(f.log_density(y, 1.0), exact, rtol=1e-9, atol=1e-9)
+
+
+def test_gaussian_of_a_set_has_its_mean_and_covariance():
+    images = uniform(9, 1, 2, 3).float()
+    f = gahb.Gaussian.of(images)
+    assert f.mean.shape == (1, 2, 3)
+    torch.testing.assert_close(f.mean, images.double().mean(0), rtol=1e-14, atol=0)
+    rows = images.flatten(1).double().numpy()
+    torch.testing.assert_close(f.covariance.numpy(), np.cov(rows, rowvar=False, bias=True), rtol=1e-12, atol=1e-15)
+    for wrong in (images[:0], images[0, 0, 0]):
+        with pytest.raises(ValueError, match=r"images must be \(n, …\) with n ≥ 1, got"):
+            gahb.Gaussian.of(wrong)
 
 
 def test_gaussian_of_images_and_singular_float32_covariances():
