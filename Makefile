@@ -3,7 +3,7 @@
 #
 #   PYTHON=python3.12      the Python that .venv is made with (3.11 or newer)
 #   TORCH_INDEX=URL        where torch is taken from, where PyPI's build is not wanted
-#   ARGS='-k miyasawa'     passed on to pytest
+#   ARGS='-k miyasawa'     passed on to pytest; -n 0 runs the tests in one process (for --pdb, say)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -64,7 +64,7 @@ book: setup vendor
 	@echo "The book: file://$(CURDIR)/_build/html/index.html"
 
 test: setup vendor
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 # one PDF of all pages; needs Chromium, as the tests of the pages do
 pdf: book

@@ -49,7 +49,7 @@ def html(path: Path) -> str:
 
     def inside(about: dict) -> str:
         name = f"widget-{next(numbers)}"
-        return f"<script>{script(name, about)}</script>\n{place(name, about)}"
+        return f"<script>{script(name, about)}</script>\n{place(name, about['alt'])}"
 
     notebook = plain(nbformat.read(path, as_version=4), _sources(book / "references.bib"))
     placed(notebook, inside)

@@ -17,9 +17,12 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +45,8 @@ from gahb._root import InputError, root
 
 __all__ = [
     "Chapter", "ChapterFailed", "InputError", "bring_up_to_date", "chapters", "check_overrides", "claims_of",
-    "dependencies", "describe", "execute", "find", "machine", "parameters", "profile_values", "record_of", "root",
-    "source", "stamp",
+    "cores", "dependencies", "describe", "execute", "find", "machine", "parameters", "profile_values", "record_of",
+    "root", "source", "stamp",
 ]  # fmt: skip
 
 PACKAGE = Path(__file__).resolve().parent
@@ -135,7 +138,7 @@ def execute(chapter: Chapter, out: Path, values: dict[str, Any], progress: bool 
     ran.metadata["gahb"] = {
         "chapter": chapter.stem, "profile": values["profile"], "stamp": label, "torch": version("torch"),
         "parameters": {name: _plain(value) for name, value in values.items()},
-        "seconds": round(time.monotonic() - began, 1), "machine": machine(), **peak,
+        "seconds": round(time.monotonic() - began, 1), "machine": machine(), "threads": _threads(), **peak,
     }  # fmt: skip
     _replace(_dressed(notebook, ran), out)
     failed.unlink(missing_ok=True)
@@ -147,13 +150,16 @@ def bring_up_to_date(
     profile: str = "book",
     progress: bool = True,
     tell: Callable[[str], None] | None = None,
+    jobs: int = 1,
 ) -> list[str]:
     """Make `out_dir` hold every chapter as it now is; the stems of those that had to run.
 
     A chapter whose stamp is unchanged is not run: if its prose has changed, the
     new text takes the stored outputs. `tell` is called with a line before each run.
+    Up to `jobs` chapters run side by side, each with its share of the cores and no
+    progress bar; when one fails, no other begins, and those that run are finished first.
     """
-    ran = []
+    stale = []
     for chapter in chapters(root):
         out = Path(out_dir) / f"{chapter.stem}.ipynb"
         values = profile_values(root, profile, chapter)
@@ -163,11 +169,36 @@ def bring_up_to_date(
             if new != old:
                 _replace(new, out)
             continue
+        stale.append((chapter, out, values))
+
+    def announced(run):
         if tell:
-            tell(f"running {chapter.stem} (profile {profile})")
-        execute(chapter, out, values, progress)
-        ran.append(chapter.stem)
-    return ran
+            tell(f"running {run[0].stem} (profile {profile})")
+        return run
+
+    if jobs == 1 or len(stale) < 2:
+        for run in stale:
+            execute(*announced(run), progress)
+    else:
+        _side_by_side(map(announced, stale), jobs)
+    return [chapter.stem for chapter, *_ in stale]
+
+
+def _side_by_side(runs: Iterator[tuple[Chapter, Path, dict[str, Any]]], jobs: int) -> None:
+    """`execute` each in a process of its own, the next one asked for when there is room for it."""
+    share = max(1, cores() // jobs)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _compute_with, (share,)) as pool:
+        running = {pool.submit(execute, *run, False) for run in islice(runs, jobs)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for run in done:
+                run.result()  # an error leaves the block, at whose end the others are waited for
+            running |= {pool.submit(execute, *run, False) for run in islice(runs, len(done))}
+
+
+def _compute_with(threads: int) -> None:
+    """So many threads in what this process starts, unless the user has asked for a number."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 
 def claims_of(path: Path) -> tuple[claims.Claim, ...]:
@@ -185,8 +216,18 @@ def claims_of(path: Path) -> tuple[claims.Claim, ...]:
 
 def machine() -> str:
     """System, processor and the number of cores that this process may use: `Linux x86_64, 2 cores`."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{platform.system()} {platform.machine()}, {cores} core{'s' * (cores > 1)}"
+    return f"{platform.system()} {platform.machine()}, {cores()} core{'s' * (cores() > 1)}"
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _threads() -> int:
+    """How many threads a kernel that starts now computes with."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() else cores()
 
 
 def record_of(path: Path) -> dict[str, Any]:

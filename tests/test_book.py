@@ -14,8 +14,6 @@ import yaml
 
 import gahb
 
-pytestmark = pytest.mark.timeout(900)  # the first of these builds the book
-
 SCRIPT_TYPES = {"", "module", "text/javascript", "text/x-mathjax-config"}
 LOADING_RELS = {"stylesheet", "preload", "modulepreload", "icon", "preconnect", "dns-prefetch", "prefetch"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import re
@@ -41,10 +41,9 @@ html_static_path = [{static!r}]
 
 @pytest.fixture(scope="module")
 def extension(root):
-    spec = importlib.util.spec_from_file_location("live_page", root / "book" / "_ext" / "live_page.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(root / "book" / "_ext"))
+        yield importlib.import_module("live_page")
 
 
 def put(folder: Path, name: str, images: dict, seed: int = 0) -> None:
@@ -86,8 +85,10 @@ def build(place: Path) -> str:
 
 def carried(place: Path) -> dict:
     """What the widget's file carries."""
-    (path,) = (place / "_build" / "_static" / "live").glob("*.js")
-    return json.loads(re.search(r" = (\{.*\});\n$", path.read_text(encoding="utf-8"), re.DOTALL)[1])
+    (path,) = (place / "_build" / "_static" / "widgets").glob("*.js")
+    name, about = re.search(r"\[(.*)\] = (\{.*\});\n$", path.read_text(encoding="utf-8")).groups()
+    assert json.loads(name) == path.stem
+    return json.loads(about)
 
 
 def test_the_page_names_the_file_and_has_pictures(built):
@@ -126,7 +127,7 @@ def test_it_is_made_again_only_when_a_network_changes(built, extension, monkeypa
     put(tmp_path / "weights", "photos", {"kind": "photos", "size": 40}, seed=2)
     key, _ = extension.made(tmp_path / "live")
     assert key != first[0]
-    assert {path.name.partition(".")[0] for path in (tmp_path / "live").iterdir()} == {key}  # the old ones are gone
+    assert {path.stem for path in (tmp_path / "live").iterdir()} == {key}  # the old ones are gone
 
 
 def test_without_weights_the_page_says_so(extension, monkeypatch, tmp_path, root):
@@ -174,11 +175,11 @@ def test_nothing_of_it_is_fetched_before_it_is_near(chrome, address):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
     page.wait_for_timeout(500)
-    assert not [url for url in requests if "/live/" in url or url.startswith("blob:")]
+    assert not [url for url in requests if "/widgets/" in url or url.startswith("blob:")]
     assert page.locator(".gahb-live-page figure").first.is_visible()  # until then
     page.locator(".gahb-lazy").scroll_into_view_if_needed()
     page.wait_for_selector(".gahb-live[data-ready]")
-    assert [url for url in requests if "/live/" in url]
+    assert [url for url in requests if "/widgets/" in url]
     assert page.locator(".gahb-live-page figure").first.is_hidden()
     host = address.rsplit("/book", 1)[0]
     assert [url for url in requests if not url.startswith((host, "blob:", "data:"))] == []
@@ -221,7 +222,7 @@ def test_a_browser_that_cannot_run_it_says_so(chrome, address):
     assert page.locator(".gahb-live-page figure").first.is_visible() and page.locator(".gahb-live").count() == 0
     page.close()
     page = chrome.new_page()
-    page.route("**/live/*.js", lambda route: route.abort())
+    page.route("**/widgets/*.js", lambda route: route.abort())
     page.goto(address)
     page.locator(".gahb-lazy").scroll_into_view_if_needed()
     page.wait_for_function("document.querySelector('.gahb-lazy').innerText.includes('could not be read')")

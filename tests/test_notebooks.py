@@ -9,14 +9,18 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from gahb import notebooks
+from gahb import cli, notebooks
 from gahb._dependencies import networks_used
 from gahb.notebooks import ChapterFailed, InputError
+
+sys.path.insert(0, str(Path(__file__).parent / "browser"))
+import browsing
 
 HEADER = """---
 jupytext:
@@ -75,6 +79,7 @@ def tree(tmp_path, monkeypatch):
         "claims.py": "",
         "widgets/__init__.py": "",
         "widgets/point.js": "",
+        "widgets/lazy.js": "",  # brings a widget to a built page: no output depends on it
         "zoo.py": "",
         "weights/disks.yaml": "",
         "weights/disks.safetensors": "",
@@ -558,6 +563,43 @@ def test_bring_up_to_date_runs_only_what_changed(tree):
     assert notebooks.bring_up_to_date(tree, out, "book", progress=False) == ["01_one", "02_two"]
 
 
+def test_two_run_side_by_side_and_none_begins_after_a_failure(tree, monkeypatch):
+    out, told = tree / "out", []
+    monkeypatch.setattr(notebooks, "cores", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    meet = """
+        import os, time
+        from pathlib import Path
+        Path({0!r}).touch()
+        until = time.monotonic() + 60
+        while not Path({1!r}).exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        print(Path({1!r}).exists(), os.environ["OMP_NUM_THREADS"])"""
+    meet = textwrap.dedent(meet).format
+    one, two, three = (str(tree / name) for name in ("one", "two", "three"))
+    write(tree, "01_one", meet(one, two))
+    write(tree, "02_two", meet(two, three), "1 / 0")
+    write(tree, "03_three", meet(three, str(out / "02_two.failed.ipynb")), "time.sleep(3)")
+    write(tree, "04_four", "print('never')")
+
+    def run():
+        return notebooks.bring_up_to_date(tree, out, "smoke", tell=told.append, jobs=2)
+
+    with pytest.raises(ChapterFailed, match=r"02_two: .* raised ZeroDivisionError: division by zero; the half-run"):
+        run()
+    assert told == [f"running {name} (profile smoke)" for name in ("01_one", "02_two", "03_three")]
+    assert texts(out / "01_one.ipynb")[-1] == "True 3\n"
+    assert nbformat.read(out / "01_one.ipynb", 4).metadata.gahb.threads == 3
+    assert texts(out / "03_three.ipynb")[-2:] == ["True 3\n", ""]
+    assert sorted(path.name for path in out.iterdir()) == ["01_one.ipynb", "02_two.failed.ipynb", "03_three.ipynb"]
+    assert "OMP_NUM_THREADS" not in os.environ
+
+    write(tree, "02_two", "print('mended')")
+    assert run() == ["02_two", "04_four"]
+    assert not (out / "02_two.failed.ipynb").exists()
+    assert run() == []
+
+
 def test_claims_of_an_executed_notebook(tree, monkeypatch):
     monkeypatch.setattr(notebooks, "PACKAGE", Path(notebooks.__file__).parent)
     entry = "- {id: x, chapter: 01_tiny, statement: b, source: c, at_most: 1}"
@@ -704,10 +746,11 @@ def test_profiles_are_valid(chapter, profile):
 @each_chapter
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_runs_in_the_smoke_profile(chapter, tmp_path):
-    values = notebooks.profile_values(BOOK, "smoke", chapter)
+def test_runs_in_the_smoke_profile(chapter, tmp_path, monkeypatch):
+    """As a reader reruns it; the page that this leaves is opened from the disk."""
+    monkeypatch.setenv("GAHB_ROOT", str(BOOK))
+    assert cli.main(["rerun", chapter.stem, "--profile", "smoke", "--out", str(tmp_path), "--quiet"]) == 0
     out = tmp_path / f"{chapter.stem}.ipynb"
-    notebooks.execute(chapter, out, values, progress=False)
     checked = notebooks.claims_of(out)
     assert {claim.verdict for claim in checked} <= {"not judged"}
     expected = {entry.id for entry in notebooks.claims.load(BOOK) if entry.chapter == chapter.stem}
@@ -717,6 +760,24 @@ def test_runs_in_the_smoke_profile(chapter, tmp_path):
     for cell in executed.cells:  # a figure's caption goes to every output of its cell
         if "figure" in cell.metadata.get("mystnb", {}):
             assert not any(notebooks.claims.KEY in output.metadata for output in cell.outputs), cell.source
+    shown = [kind for cell in executed.cells for out in cell.get("outputs", ()) for kind in out.get("data", ())]
+    if os.environ.get("GAHB_REQUIRE_BROWSER") == "1" or browsing.why_not() is None:
+        page_opens(tmp_path / f"{chapter.stem}.html", sum("widget-view" in kind for kind in shown))
+
+
+def page_opens(path: Path, widgets: int) -> None:
+    """In a browser, from the disk: equations are set, widgets move, and no host is asked for anything."""
+    with browsing.browser() as chrome:
+        page, troubles = chrome.new_page(), []
+        page.on("console", lambda m: troubles.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else troubles.append(r.url))
+        page.goto(path.as_uri())
+        browsing.settle(page)
+        assert page.locator("mjx-container").count() > 10
+        assert page.locator("mjx-merror, [data-mml-node=merror]").count() == 0
+        assert [browsing.moves(page, widget) > 0 for widget in browsing.alive(page, widgets)] == [True] * widgets
+        assert troubles == []
 
 
 def test_every_claim_belongs_to_a_chapter():

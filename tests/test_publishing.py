@@ -21,8 +21,6 @@ from matplotlib import font_manager
 
 from gahb import figures, notebooks
 
-pytestmark = pytest.mark.timeout(900)  # the first of these builds the book
-
 
 @pytest.fixture(scope="module")
 def ext(root):

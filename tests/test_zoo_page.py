@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import subprocess
 import sys
@@ -27,12 +27,9 @@ IMAGES = {
 
 @pytest.fixture(scope="module")
 def extension(root):
-    spec = importlib.util.spec_from_file_location("zoo_page", root / "book" / "_ext" / "zoo_page.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["zoo_page"] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["zoo_page"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(root / "book" / "_ext"))
+        yield importlib.import_module("zoo_page")
 
 
 def put(name: str, images: dict, *, level: float = 20.0, weights: bool = True) -> None:

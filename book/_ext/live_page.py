@@ -10,25 +10,23 @@ a hash of what it is made of.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import shutil
 from pathlib import Path
 
+import lazy_widgets
 import matplotlib
 import torch
 from docutils import nodes
 from docutils.statemachine import StringList
+from kept import code, kept
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import gahb
 from gahb import figures, zoo
-from gahb._dependencies import modules_used
 from gahb._files import replacing
 from gahb.recipes import LEVELS
-from gahb.widgets.live import LiveWidget, default_pictures, live, reduced
+from gahb.widgets.lazy import LOADER, carried, place
+from gahb.widgets.live import ALT, default_pictures, live, reduced
 
 # label in the page -> network, the larger one that it is compared with on pictures of its own size, pixels a side
 NETWORKS = {"photographs": ("photos-live", "photos", 64), "C² images": ("calpha-live", "calpha-2", 40),
@@ -37,7 +35,6 @@ SIGMA, PIXEL, SHOWN = 0.2, (26, 30), (0, 3, 7, 11)  # of the static picture: noi
 PICTURES = ("camera", "coins", "smooth on both sides of a smooth contour")
 STEPS = 7  # of the diffusion, shown
 HERE = Path(gahb.__file__).parent / "widgets"
-LOADER = Path(__file__).parents[1] / "web" / "lazy.js"
 
 
 def there() -> dict[str, tuple[str, str | None, int]]:
@@ -52,43 +49,25 @@ def shipped(name: str | None) -> Path:
 def made(folder: Path) -> tuple[str, str]:
     """(name of the widget's file without .js, MyST of its pictures); both are put into `folder`."""
     known = there()
-    named = [shipped(name) for small, big, _ in known.values() for name in (small, big)]
-    code = [*sorted(HERE.glob("*.*s")), *sources()]
-    content = b"".join(path.read_bytes() for path in named + code if path.is_file())
-    key = f"live-{hashlib.sha256(content).hexdigest()[:12]}"
-    text = folder / f"{key}.txt"
-    if not text.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob("live-*"):
-            path.unlink()
+
+    def make(stem: Path) -> str:
         networks = {label: zoo.load(small) for label, (small, _, _) in known.items()}
         shown = live(
             networks, size={label: size for label, (*_, size) in known.items()}, sigma=SIGMA,
             psnr={label: compared(small, big) for label, (small, big, _) in known.items()},
         )
-        with replacing(folder / f"{key}.js") as partial:
-            partial.write_text(script(key, shown), encoding="utf-8")
-        parts = [picture(*drawn, folder / f"{key}.{i}.png") for i, drawn in enumerate(pictures(networks, known))]
-        with replacing(text) as partial:  # last: it says that the rest is there
-            partial.write_text("\n".join(parts), encoding="utf-8")
-    return key, text.read_text(encoding="utf-8")
+        lazy_widgets.write(stem.with_name(f"{stem.name}.js"), carried(shown))
+        drawn = enumerate(pictures(networks, known))
+        return "\n".join(picture(*about, stem.with_name(f"{stem.name}.{i}.png")) for i, about in drawn)
+
+    return kept(folder, "live", sources(), make)
 
 
 def sources() -> list[Path]:
-    """This file, the modules of gahb that it leads to, and the recipes: what the numbers and pictures depend on."""
-    used = modules_used([Path(__file__).read_text(encoding="utf-8")], Path(gahb.__file__).parent).values()
-    recipes = [shipped(name).with_suffix(".yaml") for small, big, _ in NETWORKS.values() for name in (small, big)]
-    return [Path(__file__), *sorted(used), *(path for path in recipes if path.is_file())]
-
-
-def script(key: str, widget: LiveWidget) -> str:
-    """The widget as a plain script: its code, its style and its state."""
-    hidden = ("layout", "tooltip", "tabbable")
-    state = {name: value for name, value in widget.get_state().items() if name[0] != "_" and name not in hidden}
-    binary = [name for name, value in state.items() if isinstance(value, bytes)]
-    packed = {name: base64.b64encode(state.pop(name)).decode() for name in binary}
-    content = json.dumps(dict(esm=widget._esm, css=widget._css, state=state, bytes=packed))
-    return f"(window.gahbWidgets ??= {{}})[{json.dumps(key)}] = {content};\n"
+    """What numbers, pictures and the widget are made of: code, networks, and their recipes."""
+    files = [shipped(name) for small, big, _ in NETWORKS.values() for name in (small, big)]
+    shown = [path for path in sorted(HERE.glob("*.*s")) if path != LOADER]
+    return [*files, *(path.with_suffix(".yaml") for path in files), *shown, *code(__file__)]
 
 
 def compared(small: str, big: str | None) -> dict[str, tuple]:
@@ -167,40 +146,23 @@ class LiveDenoiser(SphinxDirective):
             return [nodes.paragraph("", "", *self.state.inline_text(words, self.lineno)[0])]
         with matplotlib.rc_context():
             figures.use_style()
-            key, text = made(folder(self.env.srcdir))
+            key, text = made(Path(self.env.srcdir) / "book" / "_executed" / "live")
         holder = nodes.container(classes=["gahb-live-page"])
-        up = "../" * self.env.docname.count("/")
-        holder += nodes.raw("", f'<div class="gahb-lazy" data-widget="{up}_static/live/{key}.js"></div>\n'
-                                f"<script>\n{LOADER.read_text(encoding='utf-8')}</script>\n", format="html")
+        holder += nodes.raw("", place(lazy_widgets.address(self.env.docname, key), ALT), format="html")
         self.state.nested_parse(StringList(text.splitlines(), "live"), self.content_offset, holder)
         return [holder]
 
 
-def folder(srcdir) -> Path:
-    return Path(srcdir) / "book" / "_executed" / "live"
-
-
-def place(app: Sphinx, error: Exception | None) -> None:
-    """The widget's file goes to where the pages look for it."""
-    if error is None and app.builder.format == "html":
-        target = Path(app.outdir) / "_static" / "live"
-        target.mkdir(parents=True, exist_ok=True)
-        for path in folder(app.srcdir).glob("live-*.js"):
-            if not (target / path.name).exists():
-                shutil.copyfile(path, target / path.name)
-
-
 def outdated(app: Sphinx, env, added, changed, removed) -> list[str]:
     """Pages with the widget are read again when a network or the widget's own files have changed, come or gone."""
-    paths = [shipped(name) for small, big, _ in NETWORKS.values() for name in (small, big)]
-    paths += [LOADER, *sources(), *HERE.glob("*.*")]
+    paths = {LOADER, *sources(), *HERE.glob("*.*")}
     about = sorted((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths if p.is_file())
     before, env.gahb_live = getattr(env, "gahb_live", None), about
     return ["book/live"] if about != before and "book/live" in env.found_docs else []
 
 
 def setup(app: Sphinx) -> dict:
+    app.setup_extension("lazy_widgets")  # brings the widget's file to the pages
     app.add_directive("live-denoiser", LiveDenoiser)
     app.connect("env-get-outdated", outdated)
-    app.connect("build-finished", place)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

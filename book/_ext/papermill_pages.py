@@ -2,8 +2,9 @@
 
 - At the start of a build every chapter whose code, parameters or `gahb`
   sources have changed is run with papermill into `book/_executed`, in the
-  profile that GAHB_PROFILE names (default: book). A failing cell ends the
-  build there: the pages of the last good build stay as they are.
+  profile that GAHB_PROFILE names (default: book), two at a time where there
+  are two cores, since one chapter gains little from a second thread. A failing
+  cell ends the build there: the pages of the last good build stay as they are.
 - The directive `{claims-ledger}` is the table of all claims, or of those with
   given `verdicts`; `{claims-count}` counts them by chapter; the role
   `` {claim}`id` `` is what was measured for one, with its verdict.
@@ -33,7 +34,8 @@ def run_chapters(app: Sphinx, config) -> None:
     root = Path(app.srcdir)
     profile = os.environ.get("GAHB_PROFILE") or "book"
     try:
-        ran = notebooks.bring_up_to_date(root, executed_folder(root), profile, tell=say)
+        jobs = min(2, notebooks.cores())
+        ran = notebooks.bring_up_to_date(root, executed_folder(root), profile, tell=say, jobs=jobs)
     except (notebooks.ChapterFailed, notebooks.InputError) as error:
         raise ChapterError(str(error)) from None
     say(f"chapters: ran {', '.join(ran)}" if ran else "chapters: all up to date, none run")

@@ -1,6 +1,6 @@
 """Sphinx extension: what a build measured of itself.
 
-- `{run-times}`: how long each chapter took, in how much memory, on what machine.
+- `{run-times}`: how long each chapter took, in how much memory, on what machine, with how many threads.
 - `{training-times}`: how long the networks that ship took to train, by class.
 - `{versions}`: the versions that the pages were built with.
 """
@@ -35,7 +35,7 @@ class RunTimes(SphinxDirective):
             if about := notebooks.record_of(path):
                 memory = about.get("peak_mib", 0)
                 total, peak = total + about["seconds"], max(peak, memory)
-                made = [about["profile"], duration(about["seconds"]), size(memory), about.get("machine", "–")]
+                made = [about["profile"], duration(about["seconds"]), size(memory), where(about)]
                 rows.append([self.link(chapter), *made])
         if not rows:
             return [nodes.paragraph("", "No chapter has been run yet.")]
@@ -79,6 +79,12 @@ class Versions(SphinxDirective):
 def summed(name: str, logs: list[dict]) -> list[str]:
     seen, seconds = (sum(log[key] for log in logs) for key in ("images", "seconds"))
     return [name, str(len(logs)), f"{seen / 1e6:.1f}", f"{seconds / 3600:.1f}"]
+
+
+def where(about: dict) -> str:
+    """The machine of a run, and with how many of its cores it computed."""
+    threads = about.get("threads")
+    return about.get("machine", "–") + (f", {threads} thread{'s' * (threads > 1)}" if threads else "")
 
 
 def size(mebibytes: int) -> str:

@@ -13,7 +13,6 @@ in `book/_executed/story`.
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import io
 from pathlib import Path
@@ -22,14 +21,12 @@ import matplotlib
 import torch
 from chapter_head import counted
 from docutils import nodes
+from kept import code, kept
 from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-import gahb
 from gahb import claims, figures, notebooks, zoo
-from gahb._dependencies import modules_used
-from gahb._files import replacing
 from gahb.basis import adaptive_basis
 from gahb.memorization import twin_similarity
 from gahb.sampling import sample
@@ -101,28 +98,14 @@ def draw() -> str:
     return f'<div class="gahb-story" role="group" aria-label="The book in three steps"><ol>\n{items}\n</ol></div>'
 
 
-def kept(folder: Path) -> str:
-    """What `draw` made for these networks and this code; drawn now if it has not been."""
-    here = Path(__file__)
-    used = modules_used([here.read_text(encoding="utf-8")], Path(gahb.__file__).parent).values()
-    sources = [here, *sorted(used), *(zoo.SHIPPED / f"{name}.safetensors" for name in (DENOISER, *TWINS))]
-    key = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    path = folder / f"story.{key}.html"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("story.*.html"):
-            old.unlink()
-        with replacing(path) as partial:
-            partial.write_text(draw(), encoding="utf-8")
-    return path.read_text(encoding="utf-8")
-
-
 class Story(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         for name in (DENOISER, *TWINS):
             self.env.note_dependency(str(zoo.SHIPPED / f"{name}.safetensors"))
         self.env.note_dependency(__file__)
-        return [nodes.raw("", kept(Path(self.env.srcdir) / "book" / "_executed" / "story"), format="html")]
+        folder = Path(self.env.srcdir) / "book" / "_executed" / "story"
+        sources = [*code(__file__), *(zoo.SHIPPED / f"{name}.safetensors" for name in (DENOISER, *TWINS))]
+        return [nodes.raw("", kept(folder, "story", sources, lambda _: draw())[1], format="html")]
 
 
 class ArgumentMap(SphinxDirective):

@@ -8,7 +8,6 @@ networks have changed is drawn again.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,6 +18,7 @@ import matplotlib.pyplot as plt
 import torch
 from docutils import nodes
 from docutils.statemachine import StringList
+from kept import kept
 from matplotlib.figure import Figure
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -143,17 +143,11 @@ def section(title: str, group: list[Entry], folder: Path) -> str:
     """Words, table and pictures of one group; as they were if nothing has changed."""
     slug = re.sub(r"\W+", "-", title.lower()).strip("-") + ("-finite" if group[0].finite else "")
     sources = [zoo.SHIPPED / f"{entry.name}.safetensors" for entry in group] + [Path(__file__), Path(figures.__file__)]
-    key = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    kept = folder / f"{slug}.{key}.txt"
-    if kept.exists():
-        return kept.read_text(encoding="utf-8")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.glob(f"{slug}.*"):
-        path.unlink()
-    text = "\n".join([words(group), table(title, group), *pictures(title, group, folder / f"{slug}.{key}")])
-    with replacing(kept) as partial:  # last: it says that the pictures are there
-        partial.write_text(text, encoding="utf-8")
-    return text
+
+    def make(stem: Path) -> str:
+        return "\n".join([words(group), table(title, group), *pictures(title, group, stem)])
+
+    return kept(folder, slug, sources, make)[1]
 
 
 def words(group: list[Entry]) -> str:

@@ -50,16 +50,10 @@ def install() -> None:
 
 def wanted() -> dict[Path, Path]:
     """Where each file goes, under VENDOR -> where it comes from."""
-    manager = MODULES / "@jupyter-widgets" / "html-manager" / "dist"
     mathjax = MODULES / "mathjax" / "es5"
     serif = MODULES / "@fontsource-variable" / "source-serif-4"
-    anywidget = Path(find_spec("anywidget").origin).parent
-    widgets, fonts = Path("widgets"), Path("fonts")
+    fonts = Path("fonts")
     files = {
-        widgets / "require.js": MODULES / "requirejs" / "require.js",
-        widgets / "setup.js": WEB / "setup.js",
-        widgets / "embed-amd.js": manager / "embed-amd.js",
-        widgets / "anywidget.js": anywidget / "nbextension" / "index.js",
         Path("mathjax/tex-mml-chtml.js"): mathjax / "tex-mml-chtml.js",
         Path("mathjax/LICENSE"): mathjax.parent / "LICENSE",
         fonts / "LICENSE": serif / "LICENSE",
@@ -68,10 +62,6 @@ def wanted() -> dict[Path, Path]:
         for letters in ("latin", "latin-ext", "greek"):
             name = f"source-serif-4-{letters}-wght-{style}.woff2"
             files[fonts / name] = serif / "files" / name
-    for font in manager.glob("*.woff2"):
-        # the manager asks for its icon fonts under the path of its package, and of its scope
-        for asked in ("@jupyter-widgets/html-manager/dist", "@jupyter-widgets"):
-            files[widgets / asked / font.name] = font
     for folder in ("output/chtml/fonts/woff-v2", "input/tex"):
         for source in (mathjax / folder).rglob("*"):
             if source.is_file():

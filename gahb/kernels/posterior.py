@@ -83,12 +83,18 @@ def _logits(y: Tensor, x: Tensor, variance: Tensor) -> Tensor:
 
 
 class _Softmax:
-    """An online softmax: log-weights are shifted by the largest that was met."""
+    """An online softmax: log-weights are shifted by the largest that was met.
+
+    Sums are kept in `parts` of d: of few rows times a block, BLAS divides the rows among its threads,
+    and each of them reorders the whole block; a batch is divided by parts.
+    """
 
     def __init__(self, y: Tensor):
         self.top = y.new_full((len(y),), -torch.inf)
         self.total = y.new_zeros(len(y))
-        self.sums = {dtype: torch.zeros_like(y, dtype=dtype) for dtype in (torch.float64, torch.float32)}
+        self.parts = math.gcd(y.shape[1], 8)
+        parts = y.new_zeros(self.parts, len(y), y.shape[1] // self.parts)
+        self.sums = {dtype: parts.to(dtype, copy=True) for dtype in (torch.float64, torch.float32)}
 
     def add(self, logits: Tensor, x: Tensor) -> None:
         """Images x with `logits`, which are overwritten."""
@@ -100,11 +106,13 @@ class _Softmax:
         if bool((scale < 1).any()):
             for total in self.sums.values():
                 total.mul_(scale.to(total)[:, None])
-        self.sums[x.dtype].addmm_(weights, x)
+        x = x.unflatten(1, (self.parts, -1)).transpose(0, 1)  # (parts, n, d / parts)
+        self.sums[x.dtype].baddbmm_(weights.expand(self.parts, -1, -1), x)
 
     def result(self) -> tuple[Tensor, Tensor]:
         """Log-partition (B,) and posterior mean (B, d)."""
-        return self.top + self.total.log(), sum(self.sums.values()) / self.total[:, None]
+        sums = sum(self.sums.values()).transpose(0, 1).flatten(1)
+        return self.top + self.total.log(), sums / self.total[:, None]
 
 
 def _pass(y, images, centre, variance, block) -> tuple[Tensor, Tensor]:
@@ -127,13 +135,12 @@ def _fast_pass(y, images, centre, variance, block) -> tuple[Tensor, Tensor]:
     small, small_centre, small_variance = y.float(), centre.float(), variance.float()[:, None]
     lengths = torch.linalg.vector_norm(y, dim=1)
     longest, least = float(lengths.nan_to_num(0, 0).max()), float(variance.min())  # of points that are finite
-    buffer, scores_buffer = small.new_empty(block, d), small.new_empty(block * len(y))  # new pages are slow
+    buffer, scores_buffer = small.new_empty(block, d), small.new_empty(block, len(y))  # new pages are slow
     for start in range(0, len(images), block):
         raw = images[start : start + block].to(y.device)
         x = torch.sub(raw, small_centre, out=buffer[: len(raw)])
         sizes = torch.linalg.vector_norm(x, dim=1)
-        scores = scores_buffer[: len(y) * len(raw)].view(len(y), len(raw))
-        torch.addmm(-0.5 * sizes.square(), small, x.T, out=scores)
+        scores = torch.addmm(-0.5 * sizes.square()[:, None], x, small.T, out=scores_buffer[: len(raw)]).T
         size = float(sizes.max())
         rounding = 2.0**-24 * size * (longest + size)
         resolved = math.sqrt(d) * rounding / least < RESOLVED

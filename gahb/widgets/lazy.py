@@ -23,7 +23,7 @@ _OURS = ("layout", "tooltip", "tabbable")  # of ipywidgets; no trait of the widg
 
 
 def carried(widget: AnyWidget) -> dict[str, Any]:
-    """What a page carries of a widget: its code (`esm`), its style (`css`), its `state`, and `bytes` in base64."""
+    """What a page carries of a widget: code (`esm`), style (`css`), `state`, `bytes` in base64, words (`alt`)."""
     state = widget.get_state()
     binary = {name: base64.b64encode(value).decode() for name, value in state.items() if isinstance(value, bytes)}
     return _carried({name: value for name, value in state.items() if name not in binary}, binary)
@@ -31,18 +31,18 @@ def carried(widget: AnyWidget) -> dict[str, Any]:
 
 def _carried(state: Mapping[str, Any], binary: dict[str, str]) -> dict[str, Any]:
     plain = {name: value for name, value in state.items() if name[0] != "_" and name not in _OURS}
-    return dict(esm=state["_esm"], css=state.get("_css", ""), state=plain, bytes=binary)
+    alt = state.get("alt", "A widget")
+    return dict(esm=state["_esm"], css=state.get("_css", ""), state=plain, bytes=binary, alt=alt)
 
 
 def script(name: str, about: dict[str, Any]) -> str:
     """JavaScript that hands `about`, of `carried`, to `lazy.js` under `name`; it may stand inside a page too."""
-    text = json.dumps([name, about]).replace("<", r"\u003c")  # no end of a script, no comment
-    return f"(([name, about]) => {{ (window.gahbWidgets ??= {{}})[name] = about; }})({text});\n"
+    text = f"(window.gahbWidgets ??= {{}})[{json.dumps(name)}] = {json.dumps(about)};\n"
+    return text.replace("<", r"\u003c")  # no end of a script, no comment
 
 
-def place(address: str, about: dict[str, Any]) -> str:
+def place(address: str, alt: str) -> str:
     """HTML of a widget's place: `address` is its name, or that of the file NAME.js with its `script`."""
-    alt = about["state"].get("alt", "A widget")
     return (
         f'<div class="gahb-lazy" data-widget="{escape(address)}" data-alt="{escape(alt)}"></div>\n'
         f"<script>\n{LOADER.read_text(encoding='utf-8')}</script>\n"
@@ -52,9 +52,9 @@ def place(address: str, about: dict[str, Any]) -> str:
 def placed(notebook: dict[str, Any], keep: Callable[[dict[str, Any]], str]) -> bool:
     """Put places into an executed notebook, where its outputs show widgets, and take their state out of it.
 
-    `keep` is called with what a page carries of each widget, and returns HTML
-    of its place. A widget that is no anywidget needs its kernel: what is left
-    of it is its text. Returns whether the notebook has changed.
+    `keep` is called with what the page carries of each widget, and returns the
+    HTML of its place. A widget that is no anywidget needs its kernel: what is
+    left of it is its text. Returns whether the notebook has changed.
     """
     models = notebook["metadata"].pop("widgets", {}).get(_STATE, {}).get("state")
     if models is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import threading
 from collections.abc import Iterator
@@ -67,10 +68,42 @@ def browser() -> Iterator:
 
 def settle(page) -> None:
     """Wait until fonts are loaded and MathJax has set every equation of the page."""
-    page.wait_for_load_state("networkidle")
+    if not page.url.startswith("file:"):  # there the network is never seen to rest
+        page.wait_for_load_state("networkidle")
     page.evaluate(
         """async () => {
             await document.fonts.ready;
             if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
         }"""
     )
+
+
+def picture_of(widget) -> str:
+    """Hash of what a widget draws: canvas pixels and vector shapes."""
+    drawn = widget.evaluate(
+        """node => [...node.querySelectorAll("canvas")].map(c => c.toDataURL())
+            .concat([...node.querySelectorAll("svg")].map(s => s.outerHTML)).join("\\n")"""
+    )
+    return hashlib.sha256(drawn.encode()).hexdigest()
+
+
+def alive(page, count: int) -> list:
+    """The widgets of a page, each of which comes once its place is near the screen."""
+    places = page.locator(".gahb-lazy").all()
+    assert len(places) == count
+    for place in places:
+        place.scroll_into_view_if_needed()
+        place.locator("[role=group] canvas:visible, [role=group] svg:visible").first.wait_for()
+    page.wait_for_function("document.querySelectorAll('.gahb-live:not([data-ready])').length === 0")
+    return [place.locator("[role=group]").first for place in places]
+
+
+def moves(page, widget) -> int:
+    """Step every slider of a widget that can be moved: each must change the picture; returns how many there are."""
+    sliders = [s for s in widget.get_by_role("slider").all() if s.is_visible() and s.is_enabled()]
+    for slider in sliders:
+        before = picture_of(widget)
+        slider.press("ArrowRight")
+        page.wait_for_timeout(300)
+        assert picture_of(widget) != before, slider.get_attribute("aria-label")
+    return len(sliders)

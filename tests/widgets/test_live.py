@@ -10,6 +10,7 @@ import torch
 from traitlets import TraitError
 
 import gahb
+from gahb.images import TEST, TRAIN, photograph
 from gahb.widgets.live import default_pictures, flat_state, live, reduced
 
 NETWORK = gahb.UNet(width=4, depth=1).eval()
@@ -39,7 +40,28 @@ def test_it_carries_the_pictures_in_every_size():
     assert (first[1] == 255).all() and (second[1] == 255).all()
 
 
-def test_built_in_pictures_are_whole_and_not_trained_on():
+def is_cut_from(photo: torch.Tensor, picture: torch.Tensor) -> bool:
+    """Whether `picture` (H, H) is a part of `photo` (1, H', W'), to the bit."""
+    side = len(picture)
+    if min(photo.shape[1:]) < side:
+        return False
+    windows = photo[0].unfold(0, side, 1).unfold(1, side, 1)
+    places = (windows[:, :, 0, 0] == picture[0, 0]) & (windows[:, :, -1, -1] == picture[-1, -1])
+    return any(torch.equal(windows[i, j], picture) for i, j in places.nonzero().tolist())
+
+
+def test_photographs_shown_were_held_out():
+    pictures = default_pictures()
+    of = {
+        kind: {label for label, picture in pictures.items() if any(is_cut_from(photograph(n), picture) for n in names)}
+        for kind, names in (("held out", TEST), ("trained on", TRAIN))
+    }
+    made = {"disk", "smooth on both sides of a smooth contour", "blank sheet"}
+    assert of == {"held out": pictures.keys() - made, "trained on": set()}
+    assert is_cut_from(photograph(TRAIN[0]), photograph(TRAIN[0])[0, 5:45, 7:47])  # would be seen
+
+
+def test_built_in_pictures_are_whole():
     pictures = default_pictures()
     for name, picture in pictures.items():
         assert picture.shape[0] == picture.shape[1] >= 64, name
