@@ -100,6 +100,19 @@ def test_mended_pages_stay_as_they_are(ext):
     assert mended(better) == better
 
 
+def test_pictures_wait_for_the_reader_and_keep_their_place(ext, tmp_path):
+    from mended import unhurried
+    from PIL import Image
+
+    (tmp_path / "_images").mkdir()
+    (tmp_path / "book").mkdir()
+    Image.new("L", (30, 20)).save(tmp_path / "_images" / "a.png")
+    page = '<img alt="a" src="../_images/a.png" /><img src="../_static/logo.svg"><img width="9" src="../_images/b.png">'
+    better = unhurried(page, tmp_path / "book")
+    assert better == page.replace("<img alt", '<img loading="lazy" width="30" height="20" alt')
+    assert unhurried(better, tmp_path / "book") == better
+
+
 # --------------------------------------------------------- below a chapter's title
 
 

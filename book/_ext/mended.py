@@ -2,6 +2,7 @@
 
 Each entry of MENDS names a fault and the tool that has it; tests/browser runs
 axe-core and tests/test_publishing.py html-validate over what comes out.
+Pictures wait until the reader comes near.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
 from sphinx.application import Sphinx
 
 Replacement = str | Callable[[re.Match], str]
@@ -31,6 +33,7 @@ MENDS: tuple[tuple[str, Replacement], ...] = (
     (r'\n\s*<script defer src="[^"]*scripts/fontawesome\.js[^"]*"></script>', ""),
     (r'(<i class="theme-switch [^>]*?) title="[^"]*"></i>', r'\1 aria-hidden="true"></i>'),
 )  # fmt: skip
+PICTURE = r'<img (?P<rest>(?![^>]*\b(?:loading|width)=)[^>]*\bsrc="(?P<src>[^":]*_images/[^"]*\.png)"[^>]*)>'
 REDIRECT = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -53,6 +56,17 @@ def mended(page: str) -> str:
     return page
 
 
+def unhurried(page: str, folder: Path) -> str:
+    """The page with each picture of `_images` fetched when it comes near, its place kept by its width and height."""
+
+    def tag(match: re.Match) -> str:
+        with Image.open(folder / match["src"]) as picture:
+            width, height = picture.size
+        return f'<img loading="lazy" width="{width}" height="{height}" {match["rest"]}>'
+
+    return re.sub(PICTURE, tag, page)
+
+
 def mend(app: Sphinx, error: Exception | None) -> None:
     """Mend every page of a finished build in place, and give the book's front door a title."""
     if error or app.builder.format != "html":
@@ -62,7 +76,7 @@ def mend(app: Sphinx, error: Exception | None) -> None:
         if "_static" in path.relative_to(out).parts:
             continue
         page = path.read_text(encoding="utf-8")
-        if (better := mended(page)) != page:
+        if (better := unhurried(mended(page), path.parent)) != page:
             path.write_text(better, encoding="utf-8")
     if (root := app.config.root_doc) != "index":
         door = REDIRECT.format(title=app.config.html_title, url=app.builder.get_target_uri(root))

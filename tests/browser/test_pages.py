@@ -211,10 +211,12 @@ def test_serif_of_the_book_is_served_with_it(visit):
     assert any("Source Serif 4" in family for family in loaded)
 
 
-def test_first_page_is_light(site, visit):
-    """All that the first page asks for, text compressed as GitHub Pages and most hosts send it."""
-    seen = visit("index")
-    seen.page.wait_for_url("**/intro.html")
+@pytest.mark.parametrize("name", ["index", *PAGES])
+def test_first_load_is_light(site, visit, name):
+    """All that a page asks for before the reader moves, text compressed as GitHub Pages and most hosts send it."""
+    seen = visit(name)
+    if name == "index":
+        seen.page.wait_for_url("**/intro.html")
     settle(seen.page)
     sizes = {}
     for url in set(seen.requests):
