@@ -56,7 +56,7 @@ def _checked(run):
     def checked(arguments: argparse.Namespace) -> int:
         try:
             return run(arguments)
-        except ValueError as error:  # the zoo's word for bad input
+        except (ValueError, FloatingPointError) as error:  # bad input; a training that diverged
             raise InputError(str(error)) from error
 
     return checked

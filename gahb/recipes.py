@@ -68,6 +68,8 @@ class Recipe:
         if "more" in self.images:
             _check_more(f"recipe {self.name}: images.more", self.images["more"], self.images["size"])
         every, last = self.training.get("every", EVERY), self.training["steps"]
+        for key, value in (("every", every), ("steps", last)):
+            positive_int(f"recipe {self.name}: training.{key}", value)
         for step in self.snapshots:
             if step not in range(every, last, every):
                 raise ValueError(f"recipe {self.name}: training.snapshots must be multiples of every = {every} "

@@ -249,6 +249,8 @@ def test_train_keeps_a_learning_curve():
         (dict(training={**SMALL["training"], "snapshots": [0]}), "multiples of every = 2 below steps = 6, got 0"),
         (dict(training={**SMALL["training"], "snapshots": [-2]}), "multiples of every = 2 below steps = 6, got -2"),
         (dict(training={**SMALL["training"], "snapshots": ["2"]}), "multiples of every = 2 below steps = 6, got '2'"),
+        (dict(training={"steps": "many"}), "training.steps must be an integer of at least 1, got 'many'"),
+        (dict(training={"steps": 4, "every": 0}), "training.every must be an integer of at least 1, got 0"),
         (dict(training={"steps": 800, "snapshots": [100]}), "multiples of every = 500 below steps = 800, got 100"),
     ],
 )

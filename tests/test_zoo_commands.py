@@ -343,6 +343,13 @@ def test_verify_refuses_what_has_no_curve_to_compare(shipped, cache, capsys):
     assert capsys.readouterr().out.endswith("PSNR by at most inf dB\n")
 
 
+def test_a_training_that_diverges_is_one_line(shipped, cache, capsys):
+    write(shipped, training={"learning_rate": 1e30, "steps": 40})
+    assert main(["zoo", "train", "tiny"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "at step 5; lower learning_rate, 1e+30" in error, error
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

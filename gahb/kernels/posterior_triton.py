@@ -2,8 +2,8 @@ r"""The posterior average as one fused Triton kernel.
 
 A program holds 16 points and goes through its share of the images, 16 at a
 time: distances, an online softmax, and the weighted sum, while the tile is on
-the chip, so that each image is brought in once for those points. The shares'
-averages are merged at the end.
+the chip. Each image is so brought in once for every 16 points, and looked at
+twice, for its distance and for the sum. The shares' averages are merged at the end.
 
 Distances are sums of squared differences, in float32 within a chunk of pixels
 and float64 across chunks: their error is relative to $\|y - x\|^2$, so that
