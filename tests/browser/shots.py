@@ -38,12 +38,23 @@ def main() -> None:
             for name in pages:
                 page.goto(f"{address}/{name}.html")
                 settle(page)
+                if not arguments.screen:
+                    read_through(page)
                 page.wait_for_timeout(300)  # the widgets draw
                 target = arguments.out / f"{name.rsplit('/', 1)[-1]}-{width}-{theme}.png"
                 page.screenshot(path=target, full_page=not arguments.screen)
                 wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
                 print(target, f"overflows by {wide} px" if wide > 0 else "")
             context.close()
+
+
+def read_through(page) -> None:
+    """Scroll down and up again, since pictures and widgets wait for the reader."""
+    for y in range(0, page.evaluate("document.documentElement.scrollHeight"), 600):
+        page.evaluate("y => scrollTo({top: y, behavior: 'instant'})", y)
+        page.wait_for_timeout(100)
+    page.wait_for_load_state("networkidle")
+    page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
 
 
 if __name__ == "__main__":
