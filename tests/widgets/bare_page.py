@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import sys
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from gahb.widgets.lazy import carried
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
 import browsing  # shared with the tests of the built pages
@@ -50,13 +51,11 @@ def browser() -> Iterator:
 @contextmanager
 def served(widget, folder: Path) -> Iterator[str]:
     """The address of a page that holds `widget`."""
-    state = {name: value for name, value in widget.get_state().items() if not name.startswith("_")}
-    state = {name: value for name, value in state.items() if name not in ("layout", "tooltip", "tabbable")}
-    texts = {name: base64.b64encode(v).decode() for name, v in state.items() if isinstance(v, bytes)}
-    state = {name: value for name, value in state.items() if name not in texts}
-    html = PAGE.replace("CSS", widget._css).replace("STATE", json.dumps(state)).replace("BYTES", json.dumps(texts))
+    about = carried(widget)
+    html = PAGE.replace("CSS", about["css"]).replace("STATE", json.dumps(about["state"]))
+    html = html.replace("BYTES", json.dumps(about["bytes"]))
     (folder / "index.html").write_text(html, encoding="utf-8")
-    (folder / "widget.js").write_text(widget._esm, encoding="utf-8")
+    (folder / "widget.js").write_text(about["esm"], encoding="utf-8")
     with browsing.serve(folder) as address:
         yield address
 
