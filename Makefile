@@ -75,8 +75,8 @@ lab: setup
 	@JUPYTER_CONFIG_PATH=$(CURDIR)/book/lab $(BIN)/jupyter lab --notebook-dir=notebooks
 
 # One lock for every platform and Python from 3.11 on. uv keeps the pins that are
-# still allowed. What torch pulls in for CUDA on Linux is taken out again: it comes
-# with torch itself where torch needs it.
+# still allowed. What torch pulls in for CUDA on Linux is taken out again, all but
+# Triton: it comes with torch itself where torch needs it.
 lock: setup
 	@$(PIP) install -q --upgrade --target $(VENV)/uv $(UV)
 	@cp requirements.lock $(VENV)/lock
@@ -84,7 +84,7 @@ lock: setup
 	  --all-extras --universal --fork-strategy fewest --python-version 3.11 \
 	  --no-annotate --no-header $(UPGRADE) -o $(VENV)/lock
 	@{ sed -n '/^#/p' requirements.lock; \
-	   grep -vE '^(nvidia|cuda|triton)-?' $(VENV)/lock; } > $(VENV)/lock.new
+	   grep -vE '^(nvidia|cuda)-?' $(VENV)/lock; } > $(VENV)/lock.new
 	@cmp -s $(VENV)/lock.new requirements.lock || cp $(VENV)/lock.new requirements.lock
 	@rm $(VENV)/lock $(VENV)/lock.new
 

@@ -23,7 +23,7 @@ BIN = Path(sys.executable).parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT, TOOLS = PYPROJECT["project"], PYPROJECT["tool"]
 EXTRAS = PROJECT["optional-dependencies"]
-CUDA = re.compile(r"^(nvidia|cuda|triton)(-|$)")  # comes with torch's own Linux build, never from the lock
+CUDA = re.compile(r"^(nvidia|cuda)(-|$)")  # comes with torch's own Linux build, never from the lock
 
 
 def canonical(requirement: Requirement) -> str:
@@ -120,7 +120,7 @@ def test_conda_agrees_with_pyproject():
 
 
 def test_extras_hold_what_their_names_say():
-    assert set(EXTRAS) == {"book", "cluster", "lab", "node", "test"}
+    assert set(EXTRAS) == {"book", "cluster", "gpu", "lab", "node", "test"}
     assert PROJECT["scripts"] == {"gahb": "gahb.cli:main"}
 
 
