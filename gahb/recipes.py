@@ -120,6 +120,9 @@ class Recipe:
         if kind == "folder":
             every = classes.folder(os.path.expandvars(arguments.pop("path")), **arguments)
             held = max(1, len(every) // 10)  # without n, for the test
+            if n and 2 * n > len(every):
+                raise ValueError(f"recipe {self.name}: images.n must be at most half of the {len(every)} images of "
+                                 f"{self.images['path']}, for two disjoint sets, got {n}")
             first, other, rest = classes.split(every, n) if n else (every[held:], None, every[:held])
             if test and len(rest) == 0:
                 raise ValueError(f"recipe {self.name}: n = {n} leaves no image of the folder to test with")

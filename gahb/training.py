@@ -87,7 +87,8 @@ def fit(
     weight_power : p of the weight $σ^{-p}$.
     polish : share of the steps, at the end, with normalisation frozen and in
         float32: the network is then trained as it will be used.
-    precision : "float32" or "bfloat16" (autocast, before the polish).
+    precision : "float32" or "bfloat16" (autocast, before the polish), which
+        pays on a GPU. Recipes say it, whatever they run on.
     compiled : whether `torch.compile` builds the step (needs a C++ compiler).
     monitor : called with the network in eval mode every `every` steps; what it
         returns goes into the log. Under `torchrun`, in the first process only.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -405,6 +406,19 @@ def test_integers_of_numpy_are_integers(tmp_path):
     settings = SETTINGS | dict(steps=np.int64(20), seed=np.int32(3), batch=np.int64(4))
     a = gahb.fit(network(), IMAGES, checkpoint=tmp_path / "a", **settings)
     assert same(a, gahb.fit(network(seed=1), IMAGES, checkpoint=tmp_path / "a", **SETTINGS))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_killed_and_compiled_it_ends_with_the_same_bits(tmp_path):
+    settings = SETTINGS | dict(compiled=True)
+    whole, plain = gahb.fit(network(), stream, **settings), gahb.fit(network(), stream, **SETTINGS)
+    with pytest.raises(KilledError):
+        gahb.fit(network(), interrupted_at(10), checkpoint=tmp_path / "a", **settings)
+    assert same(whole, gahb.fit(network(), stream, checkpoint=tmp_path / "a", **settings))
+    for a, b in zip(whole.parameters(), plain.parameters()):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
 
 
 # --- on a GPU ----------------------------------------------------------------------------

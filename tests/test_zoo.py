@@ -74,6 +74,23 @@ def test_what_ships_loads_and_says_how_it_was_made(name):
     assert step or loaded.log[-1]["loss"] < loaded.log[0]["loss"]
 
 
+@pytest.mark.parametrize("family", sorted({path.stem.rpartition("-n")[0] for path in zoo.SHIPPED.glob("*-n*.yaml")}))
+def test_within_a_transition_only_the_images_differ(family):
+    """One network and one number of steps for all N; twins differ in their seed, and in their half of the images."""
+    recipes = [zoo.recipe(path.stem) for path in zoo.SHIPPED.glob(f"{family}-n*.yaml")]
+    assert len(recipes) > 1
+
+    def shared(recipe):
+        training = {k: v for k, v in recipe.training.items() if k not in ("seed", "snapshots")}
+        return recipe.network, training, {k: v for k, v in recipe.images.items() if k not in ("n", "subset")}
+
+    for recipe in recipes:
+        n, which = recipe.name.removeprefix(f"{family}-n").split("-")
+        assert shared(recipe) == shared(recipes[0]), recipe.name
+        assert (recipe.images["n"], recipe.images["subset"]) == (int(n), which)
+        assert recipe.training["seed"] == ["first", "second"].index(which)
+
+
 def test_the_photo_denoiser_ships_and_denoises():
     assert "photos" in zoo.names()
     x = gahb.images.photos(8, 48, split="test")
