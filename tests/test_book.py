@@ -128,7 +128,7 @@ def test_figures_are_numbered_captioned_and_described(site):
         for figure in figures:
             assert 'class="caption-number"' in figure, figure[:300]
             assert re.search(r'<img[^>]*\balt="[^"]{10,}"', figure), figure[:300]
-            assert not re.search(r'\balt="[^"]*\.(png|svg)"', figure), figure[:300]
+            assert not re.search(r'\balt="[^"]*\.(png|webp|svg)"', figure), figure[:300]
 
 
 def test_the_typed_size_of_the_photo_denoiser_is_true(root):

@@ -30,7 +30,7 @@ from gahb.widgets.live import ALT, default_pictures, live, reduced
 
 # label in the page -> network, the larger one that it is compared with on pictures of its own size, pixels a side
 NETWORKS = {"photographs": ("photos-live", "photos", 64), "C² images": ("calpha-live", "calpha-2", 40),
-            "faces": ("faces-live", None, 40)}
+            "faces": ("faces-live", "faces-40", 40)}
 SIGMA, PIXEL, SHOWN = 0.2, (26, 30), (0, 3, 7, 11)  # of the static picture: noise, pixel, eigenvectors
 PICTURES = ("camera", "coins", "smooth on both sides of a smooth contour")
 STEPS = 7  # of the diffusion, shown
@@ -58,7 +58,7 @@ def made(folder: Path) -> tuple[str, str]:
         )
         lazy_widgets.write(stem.with_name(f"{stem.name}.js"), carried(shown))
         drawn = enumerate(pictures(networks, known))
-        return "\n".join(picture(*about, stem.with_name(f"{stem.name}.{i}.png")) for i, about in drawn)
+        return "\n".join(picture(*about, stem.with_name(f"{stem.name}.{i}.webp")) for i, about in drawn)
 
     return kept(folder, "live", sources(), make)
 
@@ -130,7 +130,7 @@ def parameters(network: torch.nn.Module) -> str:
 
 def picture(figure, alt: str, caption: str, path: Path) -> str:
     with matplotlib.rc_context(), replacing(path) as partial:
-        figure.savefig(partial, format="png", dpi=200)
+        figure.savefig(partial, format="webp", dpi=200, pil_kwargs=dict(lossless=True, quality=100, method=6))
     width = round(96 * figure.get_figwidth())
     return f":::{{figure}} /book/_executed/live/{path.name}\n:alt: {alt}\n:width: {width}px\n\n{caption}\n:::\n"
 

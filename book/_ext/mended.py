@@ -33,7 +33,7 @@ MENDS: tuple[tuple[str, Replacement], ...] = (
     (r'\n\s*<script defer src="[^"]*scripts/fontawesome\.js[^"]*"></script>', ""),
     (r'(<i class="theme-switch [^>]*?) title="[^"]*"></i>', r'\1 aria-hidden="true"></i>'),
 )  # fmt: skip
-PICTURE = r'<img (?P<rest>(?![^>]*\b(?:loading|width)=)[^>]*\bsrc="(?P<src>[^":]*_images/[^"]*\.png)"[^>]*)>'
+PICTURE = r'<img (?P<rest>(?![^>]*\b(?:loading|width)=)[^>]*\bsrc="(?P<src>[^":]*_images/[^"]*\.(?:png|webp))"[^>]*)>'
 REDIRECT = """<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -138,7 +138,7 @@ def test_page_is_whole(visit, name):
     for picture in pictures:
         assert picture["width"] > 0, picture
         assert picture["alt"], picture
-        assert not picture["alt"].endswith((".png", ".svg")), picture
+        assert not picture["alt"].endswith((".png", ".webp", ".svg")), picture
 
 
 @pytest.mark.parametrize("name", [*PAGES, "genindex", "search", "prf-prf"])
@@ -211,12 +211,9 @@ def test_serif_of_the_book_is_served_with_it(visit):
     assert any("Source Serif 4" in family for family in loaded)
 
 
-@pytest.mark.parametrize("name", ["index", *(name for name in PAGES if name != "book/live")])
+@pytest.mark.parametrize("name", ["index", *PAGES])
 def test_first_load_is_light(site, visit, name):
-    """All that a page asks for before the reader moves, text compressed as GitHub Pages and most hosts send it.
-
-    Not that of the living page, whose networks are on its first screen.
-    """
+    """All that a page asks for before the reader moves, text compressed as GitHub Pages and most hosts send it."""
     seen = visit(name)
     if name == "index":
         seen.page.wait_for_url("**/intro.html")
@@ -230,6 +227,23 @@ def test_first_load_is_light(site, visit, name):
             sizes[path.name] = len(gzip.compress(content, 6)) if text else len(content)
     assert len(sizes) > 10
     assert sum(sizes.values()) <= FIRST_LOAD, sorted(sizes.items(), key=lambda item: -item[1])[:8]
+
+
+SHIFTS = """() => new PerformanceObserver((list) => { window.shifted = (window.shifted ?? 0)
+    + list.getEntries().reduce((sum, entry) => sum + entry.value, 0); }).observe({ type: "layout-shift" })"""
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_what_is_read_stays_in_place(visit, name):
+    """Pictures and widgets that come as one scrolls move nothing on the screen (layout shift; 0.1 is called good)."""
+    page = visit(name).page
+    settle(page)
+    page.evaluate(SHIFTS)
+    for _ in range(page.evaluate("Math.ceil(document.documentElement.scrollHeight / 300)")):
+        page.mouse.wheel(0, 300)
+        page.wait_for_timeout(60)
+    page.wait_for_function("n => document.querySelectorAll('.gahb-lazy > style').length === n", arg=WIDGETS[name])
+    assert page.evaluate("window.shifted ?? 0") < 0.02
 
 
 @pytest.mark.parametrize("name", ["book/intro", CHAPTER_1, "book/claims"])
