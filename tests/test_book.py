@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 
 import gahb
 
@@ -129,6 +130,16 @@ def test_figures_are_numbered_captioned_and_described(site):
             assert 'class="caption-number"' in figure, figure[:300]
             assert re.search(r'<img[^>]*\balt="[^"]{10,}"', figure), figure[:300]
             assert not re.search(r'\balt="[^"]*\.(png|webp|svg)"', figure), figure[:300]
+
+
+def test_every_widget_has_pictures_beside_it(site):
+    """For print, and where no script runs: in the section that the widget stands in."""
+    places = 0
+    for page in html_pages(site):
+        for place in BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser").select(".gahb-lazy"):
+            assert place.find_parent("section").find("img"), (page.name, place["data-alt"])
+            places += 1
+    assert places >= 8
 
 
 def test_the_typed_size_of_the_photo_denoiser_is_true(root):

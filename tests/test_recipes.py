@@ -175,7 +175,7 @@ def test_a_folder(pictures):
     assert distinct(whole.source(), held) and (len(whole.source()), len(held)) == (27, 3)
     with pytest.raises(ValueError, match="recipe small: n = 15 leaves no image of the folder to test with"):
         of(kind="folder", path="$PICTURES", size=16, n=15).test_images()
-    with pytest.raises(ValueError, match=r"recipe small: images.n must be at most half of the 30 images of \$PICTURES, .*"):
+    with pytest.raises(ValueError, match=r"small: images.n must be at most half of the 30 images of \$PICTURES, "):
         of(kind="folder", path="$PICTURES", size=16, n=16).source()
     with pytest.raises(FileNotFoundError, match=r"path must be a folder of images, got '\$NOWHERE/x'"):
         of(kind="folder", path="$NOWHERE/x", size=16).source()

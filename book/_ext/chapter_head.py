@@ -82,7 +82,9 @@ def head(app: Sphinx, chapter: notebooks.Chapter, length: int) -> str:
     minutes = math.ceil(length / WORDS_A_MINUTE)
     profile = "" if about["profile"] == "book" else f" --profile {about['profile']}"
     places = opened_in(app, chapter.stem).items()
-    links = "".join(f'<a class="gahb-open" href="{url}">Open in {name}</a>' for name, url in places)
+    hints = {"Colab": ' title="its first cell needs the lines of “Rerun this chapter”"'}
+    links = "".join(f'<a class="gahb-open" href="{url}"{hints.get(name, "")}>Open in {name}</a>'
+                    for name, url in places)
     return f"""<aside class="gahb-head" aria-label="About this chapter">
 <p class="gahb-byline"><span>{minutes} min to read</span> <span>ran in {duration(about["seconds"])}</span> {links}</p>
 {verdicts(found)}<details class="gahb-rerun"><summary>Rerun this chapter</summary>

@@ -16,6 +16,15 @@ from sphinx.application import Sphinx
 
 Replacement = str | Callable[[re.Match], str]
 
+FROM_DISK = """<p class="gahb-from-disk">This book was opened from a disk: the pages that hold your words are listed,
+without the lines that do. Over http, from any server, they are quoted too.</p>
+<script>
+  if (location.protocol === "file:") {
+    document.documentElement.classList.add("gahb-on-disk");
+    DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+  }
+</script>
+"""
 MENDS: tuple[tuple[str, Replacement], ...] = (
     # myst-nb: a label that says less than the words it covers, and paragraphs where only phrases may stand
     (r'<summary aria-label="Toggle hidden content">', "<summary>"),
@@ -29,6 +38,8 @@ MENDS: tuple[tuple[str, Replacement], ...] = (
     # pydata-sphinx-theme: names of buttons that leave out what can be read on them
     (r'(<button class="btn search-button-field[^>]*) aria-label="Search"', r"\1"),
     (r'<span class="search-button__kbd-shortcut">', '<span class="search-button__kbd-shortcut" aria-hidden="true">'),
+    # Sphinx: a page opened from a disk may not read others, so that a search can't quote what it finds
+    (r'(?=<div id="search-results"></div>)', FROM_DISK),
     # pydata-sphinx-theme: 1.5 MB of script for a dozen icons, which the theme's style sheet draws as well
     (r'\n\s*<script defer src="[^"]*scripts/fontawesome\.js[^"]*"></script>', ""),
     (r'(<i class="theme-switch [^>]*?) title="[^"]*"></i>', r'\1 aria-hidden="true"></i>'),

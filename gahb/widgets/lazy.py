@@ -31,8 +31,7 @@ def carried(widget: AnyWidget) -> dict[str, Any]:
 
 def _carried(state: Mapping[str, Any], binary: dict[str, str]) -> dict[str, Any]:
     plain = {name: value for name, value in state.items() if name[0] != "_" and name not in _OURS}
-    alt = state.get("alt", "A widget")
-    return dict(esm=state["_esm"], css=state.get("_css", ""), state=plain, bytes=binary, alt=alt)
+    return dict(esm=state["_esm"], css=state.get("_css", ""), state=plain, bytes=binary, alt=state["alt"])
 
 
 def script(name: str, about: dict[str, Any]) -> str:

@@ -95,15 +95,15 @@ async function render({ model, el }) {
     return { node: make("div", { class: "gl-panel" }, head, frame, caption), canvas, ring, pane, frame, caption, head };
   };
 
-  const which = choice("network", networks.map((n) => n.label), (i) => put({ network: i }));
-  const what = choice("what to do", ["denoise a picture", "make one from noise"], (i) => { pause(); making = i === 1; schedule(); });
+  const which = choice("network", networks.map((n) => n.label), (i) => chosen({ network: i }));
+  const what = choice("what to do", ["denoise a picture", "make one from noise"], (i) => { trouble.textContent = ""; pause(); making = i === 1; schedule(); });
   const thumbs = names.map((name, i) => {
     const canvas = make("canvas", { "aria-hidden": "true" });
-    return { canvas, node: button(canvas, () => put({ picture: i }), { class: "gl-thumb", "aria-label": name, title: name }) };
+    return { canvas, node: button(canvas, () => chosen({ picture: i }), { class: "gl-thumb", "aria-label": name, title: name }) };
   });
   const file = make("input", { type: "file", accept: "image/*", class: "gw-said", "aria-label": "a picture of your own; it stays on this machine" });
-  const pictures = make("div", { class: "gl-row gl-pictures", role: "group", "aria-label": "pictures" }, ...thumbs.map((t) => t.node),
-    make("label", { class: "gl-button gl-file" }, file, "your own …"));
+  const yours = make("label", { class: "gl-button gl-file" }, file, "your own …");
+  const pictures = make("div", { class: "gl-row gl-pictures", role: "group", "aria-label": "pictures" }, ...thumbs.map((t) => t.node), yours);
   const sigma = slider("noise level σ", { min: Math.log10(LOW), max: Math.log10(HIGH), step: 0.01 }, (v) => put({ sigma: +(10 ** v).toPrecision(4) }));
   const again = button("other noise", () => { seed++; schedule(); });
   const noising = make("div", { class: "gl-row" }, sigma.node, again);
@@ -133,6 +133,7 @@ async function render({ model, el }) {
   const trouble = make("p", { class: "gl-trouble", role: "alert" });
 
   // ---------------------------------------------------------------- what is computed
+  const chosen = (change) => { trouble.textContent = ""; put(change); };
   const mine = (x) => { own = { size: about().size, x }; put({ picture: -1 }); painted++; schedule(); };
   const picture = () => {
     const net = about(), i = model.get("picture");
@@ -275,6 +276,7 @@ async function render({ model, el }) {
       if (canvas.net !== net) { paint(canvas, net.pictures[i], tables.grey, (v) => 255 * v); canvas.net = net; }
       node.setAttribute("aria-pressed", String(i === model.get("picture")));
     });
+    yours.classList.toggle("gl-own", own !== null && model.get("picture") < 0);
     const light = (v) => 255 * v;
     if (x) paint(clean.canvas, x, tables.grey, light);
     paint(noisy.canvas, y, tables.grey, light);

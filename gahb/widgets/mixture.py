@@ -37,6 +37,7 @@ class MixtureWidget(anywidget.AnyWidget):
     sigma = traitlets.Float(0.5).tag(sync=True)
     y = traitlets.List(traitlets.Float()).tag(sync=True)
     show_score = traitlets.Bool(True).tag(sync=True)
+    alt = traitlets.Unicode("A noisy point, where it is denoised to, and the score of a mixture").tag(sync=True)
 
     def __init__(self, *, weights, means, covariances, extent, sigma_range, **traits):
         fixed = {"weights": weights, "means": means, "covariances": covariances}

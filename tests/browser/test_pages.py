@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 from browsing import alive, browser, moves, picture_of, serve, settle, why_not
+from PIL import Image
 
 REQUIRED = os.environ.get("GAHB_REQUIRE_BROWSER") == "1"
 REASON = why_not()
@@ -168,6 +170,27 @@ def test_axe_finds_what_it_should(chrome, root):
 def test_page_fits_a_phone(visit, name):
     page = visit(name, width=390, height=844).page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    settle(page)
+    page.evaluate("document.querySelectorAll('details').forEach(node => node.open = true)")
+    assert page.evaluate(CUT) == []
+
+
+# formulas in a line of text whose end can't be seen, nor be reached by scrolling
+CUT = """() => [...document.querySelectorAll("mjx-container:not([display]) > mjx-math")].filter(math => {
+    const frame = math.closest("span.math");
+    return frame && math.getBoundingClientRect().right > frame.getBoundingClientRect().right + 2
+        && getComputedStyle(frame).overflowX !== "auto";
+}).map(math => math.parentElement.textContent)"""
+LONG = """() => [...document.querySelectorAll("main mjx-container[display]")]
+    .filter(node => node.scrollWidth > node.clientWidth + 1).map(node => node.textContent)"""
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_equations_are_whole_on_a_desk(visit, name):
+    page = visit(name).page
+    settle(page)
+    page.evaluate("document.querySelectorAll('details').forEach(node => node.open = true)")
+    assert page.evaluate(LONG) == []
 
 
 CONTRAST = """selectors => {
@@ -270,6 +293,17 @@ def test_search_needs_no_network(visit):
     assert (seen.errors, seen.foreign) == ([], [])
 
 
+def test_search_from_disk_says_what_it_lacks(chrome, site, visit):
+    page, errors = chrome.new_page(), []
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.goto(f"{(site / 'search.html').as_uri()}?q=Jacobian")
+    page.locator("ul.search li").first.wait_for(timeout=20_000)
+    assert page.get_by_text("opened from a disk").is_visible()
+    assert errors == []
+    page.close()
+    assert not visit("search").page.get_by_text("opened from a disk").is_visible()
+
+
 # ------------------------------------------------------------------- the ledger
 
 
@@ -307,6 +341,13 @@ def test_ledger_sorts_by_keyboard(ledger):
     for _ in range(2):
         ledger.locator("table.gahb-ledger th", has_text="Verdict").get_by_role("button").click()
     assert shown(ledger) == original
+
+
+def test_ledger_shows_its_verdicts_on_a_phone(visit):
+    page = visit("book/claims", width=390, height=844).page
+    row = page.locator(SHOWN).first
+    places = [cell.bounding_box() for cell in (row.locator(".gahb-verdict"), row.locator("td").first)]
+    assert places[0]["y"] < places[1]["y"] and all(p["x"] >= 0 and p["x"] + p["width"] <= 390 for p in places)
 
 
 def test_ledger_filters(ledger):
@@ -455,6 +496,49 @@ def test_live_widget_makes_a_picture_and_is_accessible_meanwhile(visit, root):
     assert picture_of(widget) != before
     seen.page.evaluate((root / "book" / "web" / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
     assert seen.page.evaluate(AXE, [SEVERE, None]) == []
+    assert (seen.errors, seen.foreign, seen.failures) == ([], [], [])
+
+
+def test_live_widget_takes_a_picture_a_pixel_and_a_button(visit):
+    """On the page as it is served, by keyboard and pointer; tests/widgets says that what it shows is right."""
+    seen = visit("book/live")
+    page, (widget,) = seen.page, alive(seen.page, 1)
+    drawn = [picture_of(widget)]
+    file = io.BytesIO()
+    Image.linear_gradient("L").save(file, "png")
+    upload = widget.get_by_label("a picture of your own; it stays on this machine")
+    upload.set_input_files({"name": "own.png", "mimeType": "image/png", "buffer": file.getvalue()})
+    page.locator(".gl-own").wait_for()
+    assert page.locator(".gl-thumb[aria-pressed=true]").count() == 0
+    drawn.append(picture_of(widget))
+    noisy = widget.get_by_role("application", name="noisy picture: arrow keys choose a pixel")
+    for act in (lambda: noisy.press("ArrowDown"), lambda: noisy.click(position={"x": 20, "y": 30})):
+        act()
+        page.wait_for_timeout(300)
+        drawn.append(picture_of(widget))
+    widget.get_by_role("button", name="find them").press("Enter")
+    page.wait_for_function("document.querySelector('.gahb-live progress').value > 0")
+    widget.get_by_role("button", name="stop").press("Enter")
+    widget.get_by_text("stopped after").wait_for()
+    drawn.append(picture_of(widget))
+    assert len(set(drawn)) == len(drawn)
+    assert (seen.errors, seen.foreign, seen.failures) == ([], [], [])
+
+
+def test_points_of_curves_answer_to_pointer_and_keys(visit):
+    seen = visit("book/_executed/03_transition")
+    page, (*_, widget) = seen.page, alive(seen.page, 2)
+    tip, points = widget.locator(".gw-tip"), widget.get_by_role("slider", name="points of the curves")
+    heard = []
+    for _ in range(2):
+        points.press("ArrowRight")
+        page.wait_for_timeout(200)
+        heard.append(points.get_attribute("aria-valuetext"))
+    assert tip.is_visible() and "training images N" in heard[0] and heard[0] != heard[1]
+    points.press("Escape")
+    mark = widget.locator(".gw-plot .gw-mark").last.bounding_box()
+    page.mouse.move(mark["x"] + mark["width"] / 2, mark["y"] + mark["height"] / 2)
+    tip.get_by_text("training images N").wait_for()
     assert (seen.errors, seen.foreign, seen.failures) == ([], [], [])
 
 
