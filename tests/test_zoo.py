@@ -67,8 +67,7 @@ def test_what_ships_loads_and_says_how_it_was_made(name):
     family, _, step = name.partition("@")
     written = zoo.recipe(family)
     assert loaded.recipe["network"] == written.network
-    if name != "photos":  # trained before its recipe was a file
-        assert (loaded.recipe["images"], loaded.recipe["training"]) == (written.images, written.training)
+    assert (loaded.recipe["images"], loaded.recipe["training"]) == (written.images, written.training)
     assert loaded.log and loaded.log[-1]["step"] == int(step or loaded.recipe["training"]["steps"])
     assert loaded.log[-1]["loss"] <= loaded.log[0]["loss"]
     assert step or loaded.log[-1]["loss"] < loaded.log[0]["loss"]
