@@ -26,7 +26,6 @@ from sphinx.util.docutils import SphinxDirective
 from gahb import figures, zoo
 from gahb._files import replacing
 from gahb.recipes import CLASSES, LEVELS
-from gahb.risk import psnr_curve
 from gahb.sampling import sample
 
 TITLES = {"c_alpha": r"$C^\alpha$ images", "disks": "Disks", "dead_leaves": "Dead leaves", "photos": "Photographs"}
@@ -100,10 +99,8 @@ class Entry:
         return f"{shape} ({size / 1e6:.2f} million parameters), {self.images['size']}×{self.images['size']} pixels"
 
     def psnr(self) -> list[float]:
-        """PSNR by noise level: of the log, else measured on the test images of the class."""
-        if "psnr" in self.log[-1] or self.brought:
-            return self.log[-1].get("psnr", [])
-        return psnr_curve(self.network, self.test_images(64), LEVELS).psnr.tolist()
+        """By noise level, on test images of the class: the log's last entry."""
+        return self.log[-1]["psnr"]
 
     def test_images(self, n: int) -> torch.Tensor:
         return zoo.recipe(self.name).test_images(n)
@@ -172,7 +169,7 @@ def table(title: str, group: list[Entry]) -> str:
     for entry in group:
         last, psnr = entry.log[-1], entry.psnr()
         made = f" ({entry.built_of.partition(' (')[0]})" if several else ""
-        numbers = [f"{value:.1f}" for value in psnr] or ["–"] * len(LEVELS)
+        numbers = [f"{value:.1f}" for value in psnr]
         time = [f"{last['images']:,}", f"{last['seconds'] / 60:.0f}"]
         rows.append([f"`{entry.name}`", entry.trained_on + made, *time, *numbers])
     body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -202,7 +199,6 @@ def pictures(title: str, group: list[Entry], stem: Path) -> list[str]:
 
 def learning_curves(title: str, group: list[Entry]) -> tuple[Figure, str, str]:
     """Small multiples: PSNR of held-out images against images seen, a curve for each noise level."""
-    known = all("psnr" in entry.log[-1] for entry in group)
     rows = -(-len(group) // 5)
     columns = -(-len(group) // rows)
     width = min(7.2, 1.8 + 1.8 * columns)
@@ -211,33 +207,28 @@ def learning_curves(title: str, group: list[Entry]) -> tuple[Figure, str, str]:
     colours = [matplotlib.colormaps[figures.DENSITY](0.9 * k / (len(LEVELS) - 1)) for k in range(len(LEVELS))]
     for axis, entry in zip(axes.flat, group):
         seen = [line["images"] / 1000 for line in entry.log]
-        if not known:
-            axis.plot(seen, [line["loss"] for line in entry.log], color=colours[0])
-        for k, sigma in enumerate(LEVELS if known else ()):
+        for k, sigma in enumerate(LEVELS):
             axis.plot(seen, [line["psnr"][k] for line in entry.log], color=colours[k], lw=1.2, label=f"σ = {sigma:g}")
             if "train_psnr" in entry.log[-1]:
                 axis.plot(seen, [line["train_psnr"][k] for line in entry.log], "--", color=colours[k], lw=1)
         axis.set_title(entry.name)
-        axis.set(yscale="linear" if known else "log", xlim=(0, None))
+        axis.set(xlim=(0, None))
         axis.tick_params(labelsize=7.5)
     for axis in axes.flat[len(group) :]:
         axis.set_visible(False)
     figure.supxlabel("images seen, in thousands", fontsize=9)
-    figure.supylabel("PSNR (dB)" if known else "weighted loss", fontsize=9)
-    if known:
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        columns = len(LEVELS) // (1 if width > 6 else 2)
-        figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=8, handlelength=1.2)
+    figure.supylabel("PSNR (dB)", fontsize=9)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    columns = len(LEVELS) // (1 if width > 6 else 2)
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=8, handlelength=1.2)
     plt.close(figure)
-    last = "; ".join(
-        f"{e.name} {e.log[-1]['psnr'][LEVELS.index(0.1)]:.1f} dB" if known else f"{e.name} {e.log[-1]['loss']:.1e}"
-        for e in group
-    )
-    what = "PSNR by noise level" if known else "weighted training loss"
-    alt = f"Learning curves: {what} against images seen. At the end{', at σ = 0.1' if known else ''}: {last}."
+    last = "; ".join(f"{e.name} {e.log[-1]['psnr'][LEVELS.index(0.1)]:.1f} dB" for e in group)
+    what = "PSNR by noise level against images seen"
     dashed = " Dashed: images of the training set." if any("train_psnr" in e.log[-1] for e in group) else ""
-    held = " of held-out images" if known else ""
-    return figure, alt, f"{title}, learning curves: {what}{held} against images seen.{dashed}"
+    return (
+        figure, f"Learning curves: {what}. At the end, at σ = 0.1: {last}.",
+        f"{title}, learning curves: {what}, of held-out images.{dashed}",
+    )
 
 
 @torch.no_grad()
