@@ -46,9 +46,21 @@ def take_out(app: Sphinx, docname: str, source: list[str]) -> None:
         return place(address(docname, key), about["alt"])
 
     if placed(notebook, keep):
+        set_apart(notebook["cells"])
         source[0] = json.dumps(notebook)
     for path in set(folder.glob(f"{stem}.*.js")) - files:
         path.unlink()
+
+
+def set_apart(cells: list[dict]) -> None:
+    """A widget's place gets a cell of its own where the rest of its cell's output is a figure, with a caption."""
+    for k, cell in reversed(list(enumerate(cells))):
+        if "figure" in cell["metadata"].get("mystnb", {}):
+            apart = [out for out in cell["outputs"] if "gahb-lazy" in "".join(out.get("data", {}).get("text/html", ""))]
+            if apart:
+                cell["outputs"] = [output for output in cell["outputs"] if output not in apart]
+                alone = {"id": f"{cell['id']}-widget", "metadata": {"tags": ["remove-input"]}, "outputs": apart}
+                cells.insert(k, cell | alone | {"source": ""})
 
 
 def outdated(app: Sphinx, env, added, changed, removed) -> list[str]:

@@ -61,3 +61,18 @@ def test_a_place_says_what_will_be_there():
     text = place("../_static/widgets/a.js", 'Two & <"pictures">')
     assert 'data-widget="../_static/widgets/a.js"' in text
     assert 'data-alt="Two &amp; &lt;&quot;pictures&quot;&gt;"></div>\n<script>' in text
+
+
+def test_a_widget_gets_a_cell_apart_from_a_figure(monkeypatch, root):
+    monkeypatch.syspath_prepend(root / "book" / "_ext")
+    import lazy_widgets
+
+    there = {"output_type": "display_data", "data": {"text/html": place("a.js", "A widget's words")}, "metadata": {}}
+    drawn = {"output_type": "display_data", "data": {"image/png": "…"}, "metadata": {}}
+    figure = {"cell_type": "code", "id": "a", "metadata": {"mystnb": {"figure": {"name": "fig-a"}}}, "source": "draw()"}
+    plain = figure | {"id": "b", "metadata": {}, "outputs": [there, drawn]}
+    cells = [plain, figure | {"outputs": [there, drawn]}, figure | {"id": "c", "outputs": [drawn]}]
+    lazy_widgets.set_apart(cells)
+    assert [cell["id"] for cell in cells] == ["b", "a-widget", "a", "c"]
+    assert [cell["outputs"] for cell in cells] == [[there, drawn], [there], [drawn], [drawn]]
+    assert cells[1]["source"] == "" and cells[1]["metadata"] == {"tags": ["remove-input"]}
