@@ -60,7 +60,7 @@ def set_apart(cells: list[dict]) -> None:
             if apart:
                 cell["outputs"] = [output for output in cell["outputs"] if output not in apart]
                 alone = {"id": f"{cell['id']}-widget", "metadata": {"tags": ["remove-input"]}, "outputs": apart}
-                cells.insert(k, cell | alone | {"source": ""})
+                cells.insert(k, cell | alone | {"source": "# the widget"})  # myst-nb leaves empty cells out
 
 
 def outdated(app: Sphinx, env, added, changed, removed) -> list[str]:

@@ -75,4 +75,4 @@ def test_a_widget_gets_a_cell_apart_from_a_figure(monkeypatch, root):
     lazy_widgets.set_apart(cells)
     assert [cell["id"] for cell in cells] == ["b", "a-widget", "a", "c"]
     assert [cell["outputs"] for cell in cells] == [[there, drawn], [there], [drawn], [drawn]]
-    assert cells[1]["source"] == "" and cells[1]["metadata"] == {"tags": ["remove-input"]}
+    assert cells[1]["source"] and cells[1]["metadata"] == {"tags": ["remove-input"]}
