@@ -266,7 +266,7 @@ def test_what_is_read_stays_in_place(visit, name):
         page.mouse.wheel(0, 300)
         page.wait_for_timeout(60)
     page.wait_for_function("n => document.querySelectorAll('.gahb-lazy > style').length === n", arg=WIDGETS[name])
-    assert page.evaluate("window.shifted ?? 0") < 0.02
+    assert page.evaluate("window.shifted ?? 0") < 0.01  # a widget called only on the screen: 0.02
 
 
 @pytest.mark.parametrize("name", ["book/intro", CHAPTER_1, "book/claims"])
