@@ -37,13 +37,13 @@ STEPS = 7  # of the diffusion, shown
 HERE = Path(gahb.__file__).parent / "widgets"
 
 
-def there() -> dict[str, tuple[str, str | None, int]]:
+def there() -> dict[str, tuple[str, str, int]]:
     """The networks that ship, by label."""
     return {label: about for label, about in NETWORKS.items() if shipped(about[0]).is_file()}
 
 
-def shipped(name: str | None) -> Path:
-    return zoo.SHIPPED / f"{name or 'none'}.safetensors"
+def shipped(name: str) -> Path:
+    return zoo.SHIPPED / f"{name}.safetensors"
 
 
 def made(folder: Path) -> tuple[str, str]:
@@ -70,7 +70,7 @@ def sources() -> list[Path]:
     return [*files, *(path.with_suffix(".yaml") for path in files), *shown, *code(__file__)]
 
 
-def compared(small: str, big: str | None) -> dict[str, tuple]:
+def compared(small: str, big: str) -> dict[str, tuple]:
     """PSNR by noise level of both networks: label -> (sigmas, dB)."""
     curves = {}
     for name, label in ((small, "this network"), (big, None)):

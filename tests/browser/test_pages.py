@@ -166,12 +166,16 @@ def test_axe_finds_what_it_should(chrome, root):
     page.close()
 
 
+def unfold(page) -> None:
+    settle(page)
+    page.evaluate("document.querySelectorAll('details').forEach(node => node.open = true)")
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page_fits_a_phone(visit, name):
     page = visit(name, width=390, height=844).page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    settle(page)
-    page.evaluate("document.querySelectorAll('details').forEach(node => node.open = true)")
+    unfold(page)
     assert page.evaluate(CUT) == []
 
 
@@ -188,8 +192,7 @@ LONG = """() => [...document.querySelectorAll("main mjx-container[display]")]
 @pytest.mark.parametrize("name", PAGES)
 def test_equations_are_whole_on_a_desk(visit, name):
     page = visit(name).page
-    settle(page)
-    page.evaluate("document.querySelectorAll('details').forEach(node => node.open = true)")
+    unfold(page)
     assert page.evaluate(LONG) == []
 
 
