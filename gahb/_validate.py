@@ -97,10 +97,15 @@ def positive_number(name: str, value) -> float:
     return float(value)
 
 
-def check_request(n, size, *, seed, start) -> None:
+def check_request(n, size, *, seed, start, device=None) -> None:
     """What every class of images is asked for: n images of `size`, from index `start` of stream `seed`."""
     positive_int("n", n), positive_int("size", size)
     positive_int("seed", seed, at_least=0), positive_int("start", start, at_least=0)
+    try:
+        torch.zeros(1, device=device)
+    except Exception as error:  # torch has many: no such device, a build without it, none on the machine
+        here = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
+        raise ValueError(f"device must be one of this machine ({', '.join(here)}), got {device!r}") from error
 
 
 def noise_levels(sigmas) -> list[float]:

@@ -61,7 +61,7 @@ def c_alpha(
     rotate : whether the contour is turned by a random angle, so that it is not
         a graph over the horizontal axis.
     """
-    check_request(n, size, seed=seed, start=start)
+    check_request(n, size, seed=seed, start=start, device=device)
     alpha = _check(alpha, convention)
     if contrast not in ("random", "fixed"):
         raise ValueError(f"contrast must be 'random' or 'fixed', got {contrast!r}")

@@ -19,7 +19,7 @@ def disks(n: int, size: int, *, seed: int = 0, start: int = 0, device=None) -> T
     A pixel is the exact mean of the image function over its square. Image i
     depends only on (seed, start + i), and is the same function at every size.
     """
-    check_request(n, size, seed=seed, start=start)
+    check_request(n, size, seed=seed, start=start, device=device)
 
     def make(start: int, n: int) -> Tensor:
         return disk_images(*disk_parameters(n, seed=seed, start=start, device=device), size)

@@ -24,7 +24,7 @@ def dead_leaves(n: int, size: int, *, seed: int = 0, start: int = 0, device=None
     Seen on a grid of at least 96 columns, and two a pixel, which is averaged
     over pixels. Image i depends only on (seed, start + i).
     """
-    check_request(n, size, seed=seed, start=start)
+    check_request(n, size, seed=seed, start=start, device=device)
     fine = max(2, -(-FINE // size))
 
     def make(start: int, n: int) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 
 import gahb
 
-D, POINTS = 1024, 64
+D, POINTS, SIDE = 1024, 64, 2048
 
 
 def best(run, device: str, times: int = 3) -> float:
@@ -34,8 +34,8 @@ def best(run, device: str, times: int = 3) -> float:
 
 
 def product_rate(device: str) -> float:
-    a, b = (torch.randn(2048, 2048, device=device) for _ in range(2))
-    return 2 * 2048**3 / best(lambda: a @ b, device, times=5)
+    a, b = (torch.randn(SIDE, SIDE, device=device) for _ in range(2))
+    return 2 * SIDE**3 / best(lambda: a @ b, device, times=5)
 
 
 def sets(n: int) -> dict[str, torch.Tensor]:

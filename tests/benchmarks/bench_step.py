@@ -19,6 +19,11 @@ import gahb
 from gahb import training
 
 BATCH, SIZE, WARM, STEPS = 32, 40, 4, 16
+WAYS = {
+    "channels_last float32": dict(),
+    "channels_last bfloat16": dict(precision="bfloat16"),
+    "channels_last bfloat16 compiled": dict(precision="bfloat16", compiled=True),
+}
 
 
 def network(device: str) -> torch.nn.Module:
@@ -66,11 +71,7 @@ def main() -> None:
             f"step on {device}, {torch.get_num_threads()} threads: NCHW float32 {1e3 * slow:.1f} ms; "
             f"load {os.getloadavg()[0]:.1f}"
         )
-        for label, how in {
-            "channels_last float32": dict(),
-            "channels_last bfloat16": dict(precision="bfloat16"),
-            "channels_last bfloat16 compiled": dict(precision="bfloat16", compiled=True),
-        }.items():
+        for label, how in WAYS.items():
             fast = step(ours(images, device, **how), device)
             print(f"  fit, {label}: {1e3 * fast:.1f} ms, ratio {slow / fast:.2f}")
 

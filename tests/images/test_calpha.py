@@ -476,6 +476,7 @@ def test_quarter_turns(monkeypatch):
         (lambda: c_alpha_spectrum(8, 2, convention="paper"), "convention must be 'holder' or 'spectral', got 'paper'"),
         (lambda: contour_heights(1, 0, 2), "points must be an integer of at least 1, got 0"),
         (lambda: contour_heights(0, 8, 2), "n must be an integer of at least 1, got 0"),
+        (lambda: c_alpha(1, 8, 2, device="cuda:99"), r"device must be one of this machine \(cpu.*\), got 'cuda:99'"),
     ],
 )
 def test_refuses(make, message):

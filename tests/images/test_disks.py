@@ -189,6 +189,7 @@ def test_the_same_image_on_cuda():
         (lambda: disks(1, 0), "size must be an integer of at least 1, got 0"),
         (lambda: disks(1, 8, start=-1), "start must be an integer of at least 0, got -1"),
         (lambda: disks(1, 8, seed=-1), "seed must be an integer of at least 0, got -1"),
+        (lambda: disks(1, 8, device="cuda:99"), r"device must be one of this machine \(cpu.*\), got 'cuda:99'"),
     ],
 )
 def test_refuses(make, message):

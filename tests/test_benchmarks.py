@@ -1,0 +1,87 @@
+"""Every benchmark runs, on problems that are too small to time, and says what it compares."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import gahb
+
+FOLDER = Path(__file__).parent / "benchmarks"
+
+
+@pytest.fixture
+def bench(monkeypatch, tmp_path):
+    """The module of a benchmark; the number of threads, which it sets, is put back."""
+    threads = torch.get_num_threads()
+    monkeypatch.setenv("GAHB_CACHE", str(tmp_path))
+
+    def load(name: str, **constants):
+        spec = importlib.util.spec_from_file_location(f"bench_{name}", FOLDER / f"bench_{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        for constant, value in constants.items():
+            assert hasattr(module, constant)
+            monkeypatch.setattr(module, constant, value)
+        return module
+
+    yield load
+    torch.set_num_threads(threads)
+
+
+def ratios(printed: str, pattern: str) -> list[float]:
+    return [float(number) for number in re.findall(pattern, printed)]
+
+
+def test_every_benchmark_is_run_here():
+    source = Path(__file__).read_text(encoding="utf-8")
+    for path in FOLDER.glob("bench_*.py"):
+        assert f'bench("{path.stem.removeprefix("bench_")}"' in source
+
+
+def test_step(bench, capsys):
+    module = bench("step", BATCH=4, SIZE=8, WARM=1, STEPS=2)
+    del module.WAYS["channels_last bfloat16 compiled"]  # test_training compiles
+    module.main()
+    assert len(found := ratios(capsys.readouterr().out, r"ratio (\d+\.\d+)")) == 2 and min(found) > 0
+
+
+def test_images_seen(bench, capsys):
+    bench("images_seen", SIZE=8, BATCH=4).main(16)
+    printed = capsys.readouterr().out
+    assert "paper" in printed and re.search(r"σ = 0.02: (1/\d+ of the images|not reached)", printed)
+
+
+def test_calpha(bench, capsys, monkeypatch):
+    """Its reference has the law of `c_alpha`, which it asserts; half its goal here, where other tests run beside it."""
+    module = bench("calpha")
+    timed, repeats = module.seconds, []
+    monkeypatch.setattr(module, "seconds", lambda run, n: repeats.append(n) or timed(run, 1))
+    module.main()
+    assert repeats == [5, 9] and ratios(capsys.readouterr().out, r"ratio (\d+\.\d)")[0] > 2.5
+
+
+def test_empirical(bench, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["bench_empirical.py", "1000"])
+    bench("empirical", POINTS=8, SIDE=256).main()
+    printed = capsys.readouterr().out
+    errors = ratios(printed, r"error (\d\.\de[-+]\d+)")
+    assert len(errors) == 11 and max(errors) < 1e-4
+
+
+def test_sample(bench, capsys):
+    bench("sample", SHAPE=(1, 8, 8)).main()
+    assert len(ratios(capsys.readouterr().out, r"ratio (\d+\.\d+)")) == 3
+
+
+def test_basis(bench, capsys):
+    torch.manual_seed(0)
+    module = bench("basis", MEASURED=4)
+    module.compare("small", gahb.UNet(4, 1).eval(), module.picture(16, 0.3), 4, 30)
+    module.compare("dense", gahb.UNet(4, 1).eval(), module.picture(8, 0.3), None, 3)
+    printed = capsys.readouterr().out
+    assert printed.count("ours") == 4 and printed.count("tol ") == 5
