@@ -41,7 +41,7 @@ _EXPORTS = {
     "crossing": "gahb.memorization",
     "fit": "gahb.training",
 }
-_MODULES = ("claims", "figures", "harmonics", "images", "rates", "widgets", "zoo")
+_MODULES = ("claims", "figures", "harmonics", "images", "memorization", "rates", "risk", "widgets", "zoo")
 
 __all__ = sorted([*_EXPORTS, *_MODULES])
 

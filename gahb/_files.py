@@ -1,22 +1,33 @@
-"""Files that are whole or not there, and where prepared data is kept."""
+"""Files that are whole or not there, what tells that they are, and where prepared data is kept."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A path beside `path` to write to: it takes its place when the block ends well, and is removed otherwise."""
+    """A path beside `path` to write to: it takes its place when the block ends well, and is removed otherwise.
+
+    What a writer on this host left there when it was killed is removed; other
+    hosts may share the folder, and theirs stays.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    for left in path.parent.glob(f".{escape(path.name)}.*.partial"):  # by a writer that was killed
-        if (writer := left.name.split(".")[-2]).isdigit() and not _alive(int(writer)):
+    before, after = f".{path.name}.", f"@{socket.gethostname()}.partial"
+    partial = path.with_name(f"{before}{os.getpid()}{after}")
+    for left in path.parent.glob(f"{escape(before)}*{escape(after)}"):
+        if (writer := left.name[len(before) : -len(after)]).isdigit() and not _alive(int(writer)):
             left.unlink(missing_ok=True)
     try:
         yield partial
@@ -37,6 +48,18 @@ def _alive(process: int) -> bool:
     except OSError:  # somebody else's
         return True
     return True
+
+
+def checksum(tensors: Mapping[str, Tensor], *texts: str) -> str:
+    """SHA-256 of texts and tensors on the CPU: names, shapes, dtypes and bytes, in the order of the names."""
+    import torch
+
+    digest = hashlib.sha256("\n".join(texts).encode())
+    for key in sorted(tensors):
+        value = tensors[key]
+        digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def cache_dir() -> Path:

@@ -144,7 +144,11 @@ def _dask(address: str):
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:
         raise InputError(f"--executor: no Dask scheduler answers at {address}: {error}") from error
-    wide = {worker: threads for worker, threads in client.nthreads().items() if threads > 1}
+    workers = client.nthreads()
+    if not workers:
+        print(f"no worker has joined {address} yet; recipes wait for one: dask worker {address} --nthreads 1",
+              flush=True)
+    wide = {worker: threads for worker, threads in workers.items() if threads > 1}
     if wide:
         client.close()
         raise InputError(f"--executor: a worker must train one recipe at a time, and {', '.join(wide)} runs "

@@ -8,6 +8,9 @@ is measured. Each has an `id`, a `chapter` (01_miyasawa), a `statement`, a
 - `at_most` or `at_least`: the value lies on the right side of the bound; a
   `tolerance` beside it says how exactly it must be known.
 
+Where something had been measured or seen before, an entry says so in `known`,
+one short sentence: an expectation that was not written blind is shown as such.
+
 A chapter calls `begin` once and `check` for each claim; an executed notebook
 so carries its claims, and the page *Claims* gathers them.
 """
@@ -26,13 +29,19 @@ from gahb._root import InputError, root
 KEY = "gahb_claim"  # in the metadata of an output: a MIME type of our own would make the pages' builder warn
 VERDICTS = {"holds": "✓", "falls short": "✗", "open": "?", "not judged": "–"}
 
+_TEXTS = ("id", "chapter", "statement", "source", "known")
 _NUMBERS = ("expect", "tolerance", "at_most", "at_least")
 _running: dict[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """One entry of claims.yaml: a sentence, its source, and the interval the measured value must lie in."""
+    """One entry of claims.yaml: a sentence, its source, and the interval the measured value must lie in.
+
+    `known` is what had been measured or seen before the expectation was
+    written, or before the networks that it is measured on were trained; None
+    if nothing had.
+    """
 
     id: str
     chapter: str
@@ -42,6 +51,7 @@ class Expectation:
     tolerance: float | None = None
     at_most: float | None = None
     at_least: float | None = None
+    known: str | None = None
 
     @property
     def expected(self) -> str:
@@ -98,15 +108,16 @@ class Claim(Expectation):
         """Nothing: `check` has shown the record, and a cell that ends with it must not show it twice."""
 
     def to_html(self) -> str:
-        """A small box: verdict as sign and word, sentence, numbers, source."""
+        """A small box: verdict as sign and word, sentence, numbers, source, and what was known before."""
         kind = self.verdict.replace(" ", "-")
         sign = f'<span aria-hidden="true">{VERDICTS[self.verdict]}</span>'
         numbers = f"measured {self.found} · expected {self.expected} · profile {self.profile}"
+        known = f'<span class="gahb-numbers">known before: {inline(self.known)}</span>' if self.known else ""
         return (
             f'<div class="gahb-claim gahb-claim-{kind}" id="claim-{html.escape(self.id)}">'
             f'<span class="gahb-verdict">{sign} {self.verdict}</span> '
             f'<span class="gahb-statement">{inline(self.statement)}</span> '
-            f'<span class="gahb-numbers">{html.escape(numbers)} · {inline(self.source)}</span></div>'
+            f'<span class="gahb-numbers">{html.escape(numbers)} · {inline(self.source)}</span>{known}</div>'
         )
 
 
@@ -173,7 +184,7 @@ def load(folder: Path | None = None) -> tuple[Expectation, ...]:
 
 
 def from_json(record: dict) -> Claim:
-    """The record that an executed notebook carries."""
+    """The record that an executed notebook carries; one from before there was `known` has None."""
     try:
         return Claim(**record)
     except TypeError as error:
@@ -189,7 +200,8 @@ def _entry(entry, number: int) -> Expectation:
     allowed = [field.name for field in fields(Expectation)]
     if unknown := sorted(set(map(str, entry)) - set(allowed)):
         raise InputError(f"{name} has the unknown key {unknown[0]!r}; allowed: {', '.join(allowed)}")
-    for key in ("id", "chapter", "statement", "source"):
+    texts = [key for key in _TEXTS if key != "known" or "known" in entry]
+    for key in texts:
         if not isinstance(entry.get(key), str) or not entry[key].strip():
             raise InputError(f"{name} needs {key} as text, got {entry.get(key)!r}")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", entry["id"]):
@@ -204,9 +216,7 @@ def _entry(entry, number: int) -> Expectation:
         raise InputError(f"{name} has expect without tolerance")
     if values.get("tolerance", 0) < 0:
         raise InputError(f"{name}: tolerance must be 0 or more, got {values['tolerance']}")
-    return Expectation(
-        **{key: " ".join(entry[key].split()) for key in ("id", "chapter", "statement", "source")}, **values
-    )
+    return Expectation(**{key: " ".join(entry[key].split()) for key in texts}, **values)
 
 
 def _number(name: str, value) -> float:

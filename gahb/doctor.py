@@ -29,7 +29,9 @@ class Finding:
 
 def examine() -> list[Finding]:
     """All findings, in the order a person would ask."""
-    return [_python(), _torch(), _cuda(), _threads(), *_tools(), _node(), _browser(), *_folders(), _weights()]
+    return [
+        _python(), _torch(), _cuda(), _compiler(), _threads(), *_tools(), _node(), _browser(), *_folders(), _weights()
+    ]
 
 
 def report(findings: list[Finding]) -> str:
@@ -69,6 +71,18 @@ def _cuda() -> Finding:
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return Finding(
         "cuda", f"{', '.join(names)} (CUDA {torch.version.cuda})", "training and the paper profile can use it"
+    )
+
+
+def _compiler() -> Finding:
+    try:
+        from gahb.training import compiler
+    except ImportError:
+        return Finding("compiler", "unknown", "needs torch")
+    if (command := compiler()) is None:
+        return Finding("compiler", "none", "g++, or another one named in CXX, is needed to train recipes on the CPU")
+    return Finding(
+        "compiler", f"{_first_line([command, '--version'])} ({command})", "recipes can be trained on the CPU"
     )
 
 

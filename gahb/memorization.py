@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -45,6 +45,27 @@ def twin_similarity(a: Tensor, b: Tensor) -> Tensor:
     if a.shape != b.shape:
         raise ValueError(f"b must be shaped like a, {tuple(a.shape)}, got {tuple(b.shape)}")
     return (unit(a, torch.float64) * unit(b, torch.float64)).sum(dim=1).clamp(-1, 1)
+
+
+def margins(samples: Mapping[int, Sequence[Tensor]], sets: Mapping[int, Sequence[Tensor]]) -> dict[int, Tensor]:
+    r"""How much more alike twins' samples are than each is to its nearest training image, by N: (n,) each.
+
+    $$\cos(a_k, b_k) - \tfrac12\Bigl(\max_{x \in S_1} \cos(a_k, x) + \max_{x \in S_2} \cos(b_k, x)\Bigr)$$
+
+    with the mean-removed cosine; twins overtake their training images where it
+    turns positive (:func:`crossing`).
+
+    Parameters
+    ----------
+    samples : N → the samples a, b of the two networks, (n, …) each, from the
+        same noise. sets : N → their training sets $S_1, S_2$.
+    """
+    if set(samples) != set(sets):
+        raise ValueError(f"samples and sets must be of the same N, got {sorted(samples)} and {sorted(sets)}")
+    return {
+        size: twin_similarity(*pair) - sum(nearest(a, own)[0] for a, own in zip(pair, sets[size], strict=True)) / 2
+        for size, pair in samples.items()
+    }
 
 
 def _check_images(name: str, images) -> None:

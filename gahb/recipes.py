@@ -12,7 +12,8 @@ for the test. `shuffle` permutes the pixels. For photos, `more: {path: FOLDER,
 size: SIDE, share: SHARE}` takes that share of the training images from the
 pictures of a folder, cut at random from SIDE × SIDE pixels. `training` holds arguments of
 `gahb.fit`, and `snapshots`: steps at which the weights are kept too, so that
-one run tells how the network changes with the length of training.
+one run tells how the network changes with the length of training. The hash is
+of what is written: what a folder holds is not in it.
 """
 
 from __future__ import annotations

@@ -95,6 +95,19 @@ def ratio_of_means(a: Tensor, b: Tensor) -> tuple[float, float]:
     return ratio.item(), ((a - ratio * b).std() / b.mean().abs() / math.sqrt(len(a))).item()
 
 
+def share(hits: Tensor) -> tuple[float, float]:
+    r"""Share of true `hits` (n,) and a standard error that all or none of them has too.
+
+    $$\hat p = \frac kn, \qquad s^2 = \frac{\tilde p\,(1 - \tilde p)}{n + 4}, \quad \tilde p = \frac{k + 2}{n + 4}$$
+
+    for k of n: that of Agresti and Coull (1998), two hits and two misses added.
+    """
+    if hits.ndim != 1 or len(hits) == 0:
+        raise ValueError(f"hits must be (n,) with n ≥ 1, got {tuple(hits.shape)}")
+    n, k = len(hits), int(hits.bool().sum())
+    return k / n, math.sqrt((k + 2) * (n - k + 2) / (n + 4) ** 3)
+
+
 def sure(denoiser, y: Tensor, sigma, *, probes: int | None = None, seed: int = 0) -> Tensor:
     r"""Stein's unbiased estimate of the mean squared error, from noisy images alone (B,).
 

@@ -24,6 +24,8 @@ import hashlib
 import json
 import math
 import os
+import shutil
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -35,7 +37,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ._files import replacing
+from ._files import checksum, replacing
 from ._progress import bar
 from ._team import agreed, leads, team
 from ._validate import check_images, check_sigma_range, positive_int
@@ -80,8 +82,9 @@ def fit(
     steps, batch : optimizer steps, and images in each.
     seed : ≥ 0, of the order of the images, the noise levels and the noise.
     sigma_range : (lowest, highest) noise standard deviation, log-uniform.
-    checkpoint : file to resume from and to write every `every` steps; under
-        `torchrun` every process reads it, the first one writes it.
+    checkpoint : file to resume from and to write every `every` steps; it is
+        for the same arguments on the same type of device. Under `torchrun`
+        every process reads it, the first one writes it.
     learning_rate : peak of Adam's rate (linear rise over 2 % of the steps,
         then a half cosine to zero).
     weight_power : p of the weight $σ^{-p}$.
@@ -89,7 +92,8 @@ def fit(
         float32: the network is then trained as it will be used.
     precision : "float32" or "bfloat16" (autocast, before the polish), which
         pays on a GPU. Recipes say it, whatever they run on.
-    compiled : whether `torch.compile` builds the step (needs a C++ compiler).
+    compiled : whether `torch.compile` builds the step (on a CPU it needs a C++
+        compiler: see :func:`compiler`).
     monitor : called with the network in eval mode every `every` steps; what it
         returns goes into the log. Under `torchrun`, in the first process only.
     log : a list that receives ``{"step", "images", "loss", "seconds", …}``.
@@ -98,7 +102,8 @@ def fit(
     ------
     ValueError
         on images outside [0, 1] or not 4-D, a bad range, a batch that the
-        processes cannot share equally, or a checkpoint of another run.
+        processes cannot share equally, no compiler where one is needed, or a
+        checkpoint of another run or whose contents do not match its checksum.
     """
     steps, batch, every = (positive_int(k, v) for k, v in dict(steps=steps, batch=batch, every=every).items())
     seed = positive_int("seed", seed, at_least=0)
@@ -116,14 +121,17 @@ def fit(
         team().to_device(network)
     weight = next(network.parameters())
     device, dtype = weight.device, weight.dtype
+    if compiled and device.type == "cpu" and compiler() is None:
+        raise ValueError(f"compiled=True needs a C++ compiler, and {_cxx()!r} is not found: "
+                         "install it, or name another one in CXX")
     network = network.to(memory_format=torch.channels_last).train()
-    if team() is not None:
+    if team() is not None and not compiled:  # else its gradient has the strides of channels_last as well
         _lay_out_gains(network)
     fused = True if device.type == "cuda" else None
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=fused)
     identity = dict(
         steps=steps, batch=batch, seed=seed, sigma_range=[low, high], learning_rate=learning_rate,
-        weight_power=weight_power, polish=polish, precision=precision,
+        weight_power=weight_power, polish=polish, precision=precision, compiled=bool(compiled), device=device.type,
     )
     if checkpoint is not None:
         known = images if isinstance(images, Tensor) else images(1, 0)  # a stream is known by its first image
@@ -139,13 +147,15 @@ def fit(
     if (leading := agreed(first)) != first:
         raise ValueError(f"checkpoint must be one file that all processes see, got {checkpoint} "
                          f"at step {leading} in the first process and {first} in process {rank}")
-    module = network if team() is None else team().setup_module(network, move_to_device=False)  # averages gradients
+    module = network
+    if team() is not None:  # gradients are averaged; Fabric compiles what it wraps the network in, not itself
+        module = team().setup_module(torch.compile(network) if compiled else network, move_to_device=False)
 
     def loss_of(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         error = (module(y).float() - x).square().mean(dim=(1, 2, 3))
         return (weight * error).mean()
 
-    step_loss = torch.compile(loss_of) if compiled else loss_of
+    step_loss = torch.compile(loss_of) if compiled and team() is None else loss_of
     mean_weight = _mean_weight(low, high, weight_power)
     frozen_from = steps - round(polish * steps)
     began, running = time.perf_counter(), 0.0
@@ -184,6 +194,15 @@ def fit(
                 _save(Path(checkpoint), network, optimizer, identity, step + 1, log)
     _set_norms(network, frozen=False, shared=False)
     return network.eval()
+
+
+def compiler() -> str | None:
+    """Path of the C++ compiler that `torch.compile` takes on a CPU: CXX, else the platform's; None if not found."""
+    return shutil.which(_cxx().split()[0])
+
+
+def _cxx() -> str:
+    return os.environ.get("CXX", {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++"))
 
 
 def _draw(images, batch, low, high, seed, step, *, device="cpu", rank=0, processes=1):
@@ -255,6 +274,7 @@ def _save(path: Path, network, optimizer, identity, step, log) -> None:
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": v.detach().cpu().contiguous() for k, v in state.items()}
     metadata = dict(identity=json.dumps(identity), step=str(step), log=json.dumps(log))
+    metadata["sha256"] = checksum(tensors, *metadata.values())
     with replacing(path) as partial:
         save_file(tensors, partial, metadata=metadata)
 
@@ -266,6 +286,10 @@ def _restore(path: Path, network, optimizer, identity, log) -> int:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except SafetensorError as error:
         raise ValueError(f"checkpoint {path} is truncated or not a safetensors file: {error}") from error
+    texts = [metadata.get(key, "") for key in ("identity", "step", "log")]
+    if "identity" in metadata and metadata.get("sha256") != checksum(tensors, *texts):
+        raise ValueError(f"checkpoint {path} was tampered with or damaged: its contents do not match their checksum; "
+                         "remove it or give another file")
     if json.loads(metadata.get("identity", "null")) != identity:
         raise ValueError(
             f"checkpoint {path} belongs to another run: it was made with {metadata.get('identity')}, "

@@ -10,7 +10,6 @@ under the recipe's hash. A chapter run in the smoke or the book profile
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from contextlib import nullcontext
@@ -23,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from . import recipes
-from ._files import cache_dir, replacing
+from ._files import cache_dir, checksum, replacing
 from ._team import agreed, leads
 from .denoisers.published import load_published as load_published
 from .recipes import Recipe
@@ -87,6 +86,8 @@ def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: boo
             if leads():
                 export(network, target, recipe=content, log=log)
                 checkpoint.unlink(missing_ok=True)
+        elif leads():
+            _read(target, recipe)  # that it is what was asked for
         agreed(None)  # the others wait until the file is there
     return target
 
@@ -106,16 +107,19 @@ def load(name: str | os.PathLike | Recipe) -> nn.Module:
     ValueError
         for an unknown name; for a recipe not yet trained, in a chapter that
         runs in the smoke or the book profile; and for a file that is truncated,
-        foreign, or whose contents do not match their checksum.
+        foreign, made by another recipe than the one asked for, or whose
+        contents do not match their checksum.
     """
-    path = _trained(name) if isinstance(name, Recipe) else SHIPPED / f"{name}.safetensors"
+    if isinstance(name, Recipe):
+        return _read(_trained(name), name)
+    path, written = SHIPPED / f"{name}.safetensors", SHIPPED / f"{str(name).partition('@')[0]}.yaml"
     if not path.is_file() and (SHIPPED / f"{name}.yaml").is_file():
         path = _trained(recipe(name))
     if not path.is_file():
         path = files().get(str(name), Path(name))
     if not path.is_file():
         raise ValueError(f"name must be a file or one of {', '.join(names()) or '(none shipped)'}, got {str(name)!r}")
-    return _read(path)
+    return _read(path, recipes.read(written) if written.is_file() else None)
 
 
 def _trained(recipe: Recipe) -> Path:
@@ -137,22 +141,30 @@ def _place() -> Path:
     return cache_dir() / "zoo"
 
 
-def _read(path: Path) -> nn.Module:
+def _read(path: Path, asked: Recipe | None) -> nn.Module:
+    """The network of a file, which must have been made by the recipe that is asked for, if one is."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             weights = {key: file.get_tensor(key) for key in file.keys()}
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or not a safetensors file: {error}") from error
+    foreign, damaged = f"{path} is a safetensors file, but not one of this zoo", f"{path} was tampered with or damaged"
+    if missing := {"recipe", "log", "sha256"} - set(metadata):
+        raise ValueError(f"{foreign}: its header lacks {', '.join(sorted(missing))}")
+    if metadata["sha256"] != checksum(weights, metadata["recipe"], metadata["log"]):
+        raise ValueError(f"{damaged}: its contents do not match their checksum")
     try:
         recipe, log = json.loads(metadata["recipe"]), json.loads(metadata["log"])
         network = recipes.build(recipe["network"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is a safetensors file, but not one of this zoo: {error!r}") from error
-    if metadata.get("sha256") != _checksum(weights, metadata["recipe"], metadata["log"]):
-        raise ValueError(f"{path} was tampered with or damaged: its contents do not match their checksum")
+        raise ValueError(f"{foreign}: {error!r}") from error
     if _shapes(weights) != _shapes(network.state_dict()):
-        raise ValueError(f"{path} was tampered with or damaged: its weights do not fit {recipe['network']}")
+        raise ValueError(f"{damaged}: its weights do not fit {recipe['network']}")
+    for field in ("network", "images", "training") if asked is not None else ():
+        if recipe.get(field) != getattr(asked, field):
+            raise ValueError(f"{path} was made by another recipe: its {field} is {recipe.get(field)}, "
+                             f"and {asked.name} says {getattr(asked, field)}")
     network.load_state_dict({key: value.float() for key, value in weights.items()})
     network.recipe, network.log = recipe, log
     return network.eval()
@@ -177,7 +189,7 @@ def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: li
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"network has weights in {key} that are not finite in float16")
     texts = dict(recipe=json.dumps(recipe), log=json.dumps(log))
-    metadata = dict(texts, sha256=_checksum(weights, *texts.values()))
+    metadata = dict(texts, sha256=checksum(weights, *texts.values()))
     with replacing(path) as partial:
         save_file(weights, partial, metadata=metadata)
         partial.chmod(0o644)  # readable by all: it is data to be shared
@@ -186,11 +198,3 @@ def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: li
 
 def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
     return {key: value.shape for key, value in weights.items()}
-
-
-def _checksum(weights: dict[str, Tensor], *texts: str) -> str:
-    digest = hashlib.sha256("\n".join(texts).encode())
-    for key in sorted(weights):
-        digest.update(f"{key} {tuple(weights[key].shape)} {weights[key].dtype}".encode())
-        digest.update(weights[key].numpy().tobytes())
-    return digest.hexdigest()

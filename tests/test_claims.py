@@ -123,6 +123,25 @@ def test_html_says_the_verdict_in_words_and_escapes(ledger):
     assert 'id="claim-value"' in box
 
 
+def test_what_was_known_before_goes_into_the_record_and_the_box(ledger):
+    ledger.write_text(LEDGER.replace("  expect: 0.5", "  known: a slope of 0.4,\n    < $\\alpha$\n  expect: 0.5"))
+    claim = claims.check("value", 0.5)
+    assert claim.known == r"a slope of 0.4, < $\alpha$"
+    record = json.loads(json.dumps(asdict(claim)))
+    assert record["known"] == claim.known
+    assert claims.from_json(record) == claim
+    known = r'known before: a slope of 0.4, &lt; <span class="math notranslate nohighlight">\(\alpha\)</span></span>'
+    assert known in claim.to_html()
+    assert claims.check("upper", 0.0).known is None
+    assert "known" not in claims.check("upper", 0.0).to_html()
+
+
+def test_a_record_from_before_there_was_known_is_read(ledger):
+    record = asdict(claims.check("value", 0.5))
+    del record["known"]
+    assert claims.from_json(record) == claims.check("value", 0.5)
+
+
 def test_no_ledger_is_an_empty_ledger(ledger):
     ledger.unlink()
     assert claims.load() == ()
@@ -171,6 +190,8 @@ def test_begin_refuses_no_name(ledger):
             "claim 'number 1' .* needs id as text, got None",
         ),
         ("- {id: x, chapter: a, statement: b, at_most: 1}", "claim 'x' .* needs source as text, got None"),
+        ("- {id: x, chapter: a, statement: b, source: c, at_most: 1, known: 0.77}", "needs known as text, got 0.77"),
+        ("- {id: x, chapter: a, statement: b, source: c, at_most: 1, known: }", "needs known as text, got None"),
         (
             "- {id: x, chapter: a, statement: b, source: c}",
             "exactly one of expect, at_most, at_least; got none",

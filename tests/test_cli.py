@@ -338,6 +338,7 @@ def test_doctor_says_what_is_there_and_what_it_means(capsys):
         "python",
         "torch",
         "cuda",
+        "compiler",
         "threads",
         "papermill",
         "jupyter-book",
@@ -369,6 +370,7 @@ def test_doctor_names_what_is_missing(capsys, monkeypatch, tmp_path):
     assert any(line.startswith("! book") for line in said)
     assert any(line.startswith("  browser") and line.endswith("no Chromium") for line in said)
     assert any("the tests of the built pages are skipped" in line for line in said)
+    assert any(line.startswith("  compiler") and line.endswith("none") for line in said)
     assert any(line.startswith("  node") and line.endswith("none") for line in said)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
+import torch
 
-from gahb._files import replacing
+from gahb._files import checksum, replacing
 
 
 def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -31,11 +34,31 @@ def test_what_a_killed_writer_left_goes_with_the_next_and_what_a_living_one_writ
     killed = f"import os; from gahb._files import replacing\nwith replacing({str(path)!r}) as p: p.touch(); os._exit(9)"
     assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == 9
     (left,) = os.listdir(tmp_path)
-    living = tmp_path / f".{path.name}.{os.getppid()}.partial"
-    other = tmp_path / left.replace("a[1]", "b")
-    living.touch()
-    other.touch()
+    host, dead = socket.gethostname(), left.split(".")[-2].partition("@")[0]
+    stay = [
+        left.replace(f".{dead}@", f".{os.getppid()}@"),  # a living writer's
+        left.replace("a[1]", "b"),  # of another file
+        left.replace(host, "elsewhere"),  # of another host: its processes cannot be asked after
+        left.replace(host, f"{host}.elsewhere"),
+    ]
+    for name in stay:
+        (tmp_path / name).touch()
     with replacing(path) as partial:
         partial.write_text("new")
+        assert partial.name == left.replace(dead, str(os.getpid()))
     assert path.read_text() == "new"
-    assert sorted(os.listdir(tmp_path)) == sorted([path.name, living.name, other.name])
+    assert sorted(os.listdir(tmp_path)) == sorted([path.name, *stay])
+
+
+def test_a_checksum_is_of_all_that_it_is_given():
+    """As it was when the weights that ship were written."""
+    a = torch.arange(6, dtype=torch.float16).reshape(2, 3)
+    parts = ["text\nmore", "a (2, 3) torch.float16", a.numpy().tobytes(), "b () torch.float32", bytes(4)]
+    whole = b"".join(part if isinstance(part, bytes) else part.encode() for part in parts)
+    b = torch.zeros(())
+    assert checksum({"b": b, "a": a}, "text", "more") == hashlib.sha256(whole).hexdigest()
+    assert checksum({"a": a.T.contiguous().T, "b": b}, "text", "more") == hashlib.sha256(whole).hexdigest()
+    others = [a, a + 1, a.T, a.reshape(3, 2), a[:0], a.view(torch.int16), a.bfloat16()]
+    digests = [checksum({"a": other}, "x") for other in others]
+    digests += [checksum({"c": a}, "x"), checksum({"a": a}, "y"), checksum({}, "x")]
+    assert len(set(digests)) == len(digests)

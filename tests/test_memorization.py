@@ -113,6 +113,20 @@ def test_refuses(call, error, message):
         call(torch.rand(3, 1, 4, 4))
 
 
+def test_margins_are_twins_less_nearest():
+    """Against correlations, one at a time; copies of one's own set have a margin of at most zero."""
+    samples = {n: [normal(5, 1, 3, 4, seed=n + k) for k in (0, 1)] for n in (2, 7)}
+    sets = {n: [normal(n, 1, 3, 4, seed=50 + n + k) for k in (0, 1)] for n in (7, 2)}
+    for n, found in gahb.memorization.margins(samples, sets).items():
+        a, b = samples[n]
+        alike = np.diag(correlations(a, b))
+        closest = sum(correlations(own, images).max(axis=1) for own, images in zip(samples[n], sets[n])) / 2
+        np.testing.assert_allclose(found, alike - closest, atol=1e-12)
+    assert gahb.memorization.margins({7: sets[7]}, {7: sets[7]})[7].max() <= 0
+    with pytest.raises(ValueError, match=r"samples and sets must be of the same N, got \[2, 7\] and \[2\]"):
+        gahb.memorization.margins(samples, {2: sets[2]})
+
+
 def test_crossing_of_a_line_in_log_n_is_exact():
     levels = {n: torch.full((50,), -1 + 0.5 * math.log10(n)) for n in (1, 10, 1000, 100_000)}
     n, low, high = gahb.crossing(levels)

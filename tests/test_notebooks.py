@@ -647,7 +647,7 @@ def test_a_failing_cell_fails_the_build_and_keeps_the_last_good_page(tree, root)
     (tree / "index.md").write_text(INDEX + COUNTS)
     (tree / "notebooks" / "claims.yaml").write_text(
         "- {id: x, chapter: 01_tiny, statement: 'about $x^2$', source: eq. 3, at_most: 1}\n"
-        "- {id: y, chapter: 01_tiny, statement: never checked, source: eq. 4, at_most: 1}\n"
+        "- {id: y, chapter: 01_tiny, statement: never checked, source: eq. 4, at_most: 1, known: '$y$ in a trial'}\n"
     )
     shutil.rmtree(tree / "gahb")  # the real package, not the stand-in
     environment = {**os.environ, "GAHB_PROFILE": "book"}
@@ -675,6 +675,8 @@ def test_a_failing_cell_fails_the_build_and_keeps_the_last_good_page(tree, root)
         ["Chapter", "holds", "not measured"], ["1", "1", "1"], ["all", "1", "1"],
     ]  # fmt: skip
     assert 'class="math' in text
+    assert re.findall(r'<p class="gahb-known">known before: <span class="math.*?</span> in a trial</p>', text)
+    assert text.count("known before") == 1  # nothing was, of the other claim
 
     write(tree, "01_tiny", code, prose="A new sentence.")
     done = build()
@@ -778,6 +780,13 @@ def page_opens(path: Path, widgets: int) -> None:
         assert page.locator("mjx-merror, [data-mml-node=merror]").count() == 0
         assert [browsing.moves(page, widget) > 0 for widget in browsing.alive(page, widgets)] == [True] * widgets
         assert troubles == []
+
+
+def test_what_was_known_is_an_entry_and_no_comment():
+    """A comment of claims.yaml is on no page."""
+    lines = (BOOK / "notebooks" / "claims.yaml").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("#") and "known:" in line] == []
+    assert any(entry.known for entry in notebooks.claims.load(BOOK))
 
 
 def test_every_claim_belongs_to_a_chapter():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -244,6 +245,18 @@ def test_sure_fails_for_a_hard_threshold_by_the_mass_at_its_jumps(probes):
     q = torch.distributions.Normal(means, sigma)
     delta = 2 * sigma**2 * T / 64 * sum(q.log_prob(torch.tensor(t, dtype=F64)).exp().sum() for t in (T, -T)).item()
     assert abs(mean + delta) < 3 * error
+
+
+def test_share_and_its_error():
+    """The error is that of the binomial law where it is not small; all of 64 is no certainty."""
+    assert gahb.risk.share(torch.ones(64)) == (1.0, pytest.approx((66 * 2 / 68**3) ** 0.5))
+    assert gahb.risk.share(torch.zeros(64, dtype=torch.bool))[1] == gahb.risk.share(torch.ones(64))[1]
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.rand(2000, 100, generator=generator) < 0.3
+    shares, errors = zip(*(gahb.risk.share(row) for row in drawn))
+    assert abs(np.mean(shares) - 0.3) < 0.005 and np.mean(errors) == pytest.approx(np.std(shares), rel=0.06)
+    with pytest.raises(ValueError, match=r"hits must be \(n,\) with n ≥ 1, got \(0,\)"):
+        gahb.risk.share(torch.ones(0))
 
 
 def test_ratio_of_means_and_its_error():

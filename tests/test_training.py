@@ -5,16 +5,21 @@ from __future__ import annotations
 import errno
 import json
 import math
-import shutil
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 import gahb
 from gahb import training
+from gahb._files import checksum
 from gahb.denoisers.networks import BiasFreeNorm
 
 
@@ -40,6 +45,9 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 
 def without_time(log: list[dict]) -> list[dict]:
     return [{k: v for k, v in entry.items() if k != "seconds"} for entry in log]
+
+
+needs_compiler = pytest.mark.skipif(training.compiler() is None, reason="torch.compile needs a C++ compiler")
 
 
 class KilledError(Exception):
@@ -130,6 +138,22 @@ def test_a_callable_is_asked_for_consecutive_images():
 
     gahb.fit(network(), images, steps=3, batch=5, progress=False)
     assert asked == [(5, 0), (5, 5), (5, 10)]
+
+
+def test_it_trains_in_channels_last():
+    """The weights, what the network is given, and so what its inner convolutions are given."""
+    given, seen = gahb.UNet(width=4, depth=1, channels=3), []
+
+    def look(module, inputs):
+        seen.append(type(module).__name__)
+        tensors = [*inputs, *(p for p in module.parameters(recurse=False) if p.ndim == 4 and p.shape[2] > 1)]
+        assert all(t.is_contiguous(memory_format=torch.channels_last) for t in tensors)
+        assert not any(t.is_contiguous() for t in tensors)
+
+    for module in (given, *(m for m in given.modules() if isinstance(m, torch.nn.Conv2d))):
+        module.register_forward_pre_hook(look)
+    gahb.fit(given, IMAGES.repeat(1, 3, 1, 1), steps=1, batch=2, progress=False)
+    assert seen[0] == "UNet" and seen.count("Conv2d") == 6
 
 
 def test_a_monitor_sees_the_network_in_eval_mode_and_changes_nothing():
@@ -302,15 +326,25 @@ def test_a_finished_run_is_only_read(tmp_path):
     assert log[-1]["step"] == 20
 
 
+def read(file) -> tuple[dict, dict]:
+    with safe_open(file, "pt") as f:
+        return {k: f.get_tensor(k) for k in f.keys()}, f.metadata()
+
+
+def forge(file, tensors, metadata) -> None:
+    """Another checkpoint in place of `file`, with the checksum that is right for it."""
+    texts = {k: metadata[k] for k in ("identity", "step", "log")}
+    save_file(tensors, file, metadata=texts | dict(sha256=checksum(tensors, *texts.values())))
+
+
 def test_seconds_go_on_counting(tmp_path):
     file, log = tmp_path / "a.checkpoint", []
     with pytest.raises(KilledError):
         gahb.fit(network(), interrupted_at(10), checkpoint=file, **SETTINGS)
-    with safe_open(file, "pt") as f:
-        tensors, metadata = {k: f.get_tensor(k) for k in f.keys()}, f.metadata()
+    tensors, metadata = read(file)
     saved = json.loads(metadata["log"])
     saved[-1]["seconds"] = 1000.0
-    save_file(tensors, file, metadata=metadata | dict(log=json.dumps(saved)))
+    forge(file, tensors, metadata | dict(log=json.dumps(saved)))
     gahb.fit(network(), stream, checkpoint=file, log=log, **SETTINGS)
     assert log[-1]["seconds"] >= 1000
 
@@ -329,11 +363,60 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left on device"):
         gahb.fit(network(), stream, checkpoint=file, **SETTINGS)
     assert [p.name for p in tmp_path.iterdir()] == ["a.checkpoint"]
-    with safe_open(file, "pt") as f:
-        assert f.metadata()["step"] == "6"
+    assert read(file)[1]["step"] == "6"
     monkeypatch.setattr(training, "save_file", save)
     resumed = gahb.fit(network(), stream, checkpoint=file, **SETTINGS)
     assert same(resumed, gahb.fit(network(), stream, **SETTINGS))
+
+
+def test_a_file_that_cannot_grow_leaves_the_last_checkpoint_whole(tmp_path):
+    """What the system does to a write beyond a limit or on a full disk, and not what a test pretends."""
+    resource, file = pytest.importorskip("resource"), tmp_path / "a.checkpoint"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def images(n, start):
+        if start == 7 * n:  # between the second checkpoint and the third
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size // 2, limits[1]))
+        return stream(n, start)
+
+    try:
+        with pytest.raises((OSError, SafetensorError), match="File too large"):
+            gahb.fit(network(), images, checkpoint=file, **SETTINGS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.checkpoint"] and read(file)[1]["step"] == "6"
+    resumed = gahb.fit(network(seed=8), stream, checkpoint=file, **SETTINGS)
+    assert same(resumed, gahb.fit(network(), stream, **SETTINGS))
+
+
+def killed_as_it_writes(file: str) -> None:
+    """Train; SIGKILL with half of the third checkpoint on the disk."""
+    calls, save = [], training.save_file
+
+    def half(tensors, path, **keywords):
+        save(tensors, path, **keywords)
+        calls.append(path)
+        if len(calls) == 3:
+            os.truncate(path, path.stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    training.save_file = half
+    gahb.fit(network(), stream, checkpoint=file, **SETTINGS)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills as POSIX does")
+def test_a_writer_that_is_killed_leaves_the_last_checkpoint_whole(tmp_path):
+    file, log = tmp_path / "a.checkpoint", []
+    script = f"import test_training; test_training.killed_as_it_writes({str(file)!r})"
+    threads = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parent, env=threads)
+    assert done.returncode == -signal.SIGKILL
+    (partial,) = (p for p in tmp_path.iterdir() if p != file)
+    assert 0 < partial.stat().st_size < file.stat().st_size and read(file)[1]["step"] == "6"
+    resumed = gahb.fit(network(seed=8), stream, checkpoint=file, log=log, **SETTINGS)
+    assert same(resumed, gahb.fit(network(), stream, **SETTINGS))
+    assert [entry["step"] for entry in log] == [3, 6, 9, 12, 15, 18, 20]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.checkpoint"]
 
 
 def finished(path):
@@ -352,6 +435,7 @@ def finished(path):
         dict(weight_power=1.0),
         dict(polish=0.4),
         dict(precision="bfloat16"),
+        pytest.param(dict(compiled=True), marks=needs_compiler),
         dict(images=smooth(24, seed=1)),
         dict(images=IMAGES[:23]),
     ],
@@ -363,6 +447,16 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path, change):
     with pytest.raises(ValueError, match=r"a\.checkpoint belongs to another run: it was made with .* remove it"):
         gahb.fit(other, checkpoint=file, **settings)
     assert file.read_bytes() == content and same(other, network(seed=1))
+
+
+def test_the_checkpoint_of_another_device_is_refused(tmp_path):
+    file = finished(tmp_path / "a.checkpoint")
+    tensors, metadata = read(file)
+    identity = json.loads(metadata["identity"])
+    assert identity["device"] == "cpu"
+    forge(file, tensors, metadata | dict(identity=json.dumps(identity | dict(device="cuda"))))
+    with pytest.raises(ValueError, match=r'a\.checkpoint belongs to another run: it was made with .*"device": "cuda"'):
+        gahb.fit(network(), IMAGES, checkpoint=file, **SETTINGS)
 
 
 def test_the_checkpoint_of_another_stream_is_refused(tmp_path):
@@ -392,6 +486,39 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, length):
         gahb.fit(network(), IMAGES, checkpoint=file, **SETTINGS)
 
 
+def test_a_checkpoint_with_one_bit_flipped_is_refused(tmp_path):
+    """Anywhere: in the header, the log, the weights and what Adam remembers."""
+    file = finished(tmp_path / "a.checkpoint")
+    whole = file.read_bytes()
+    for place in np.linspace(0, len(whole) - 1, 60, dtype=int):
+        content, other = bytearray(whole), network()
+        content[place] ^= 4
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"checkpoint .*a\.checkpoint (is truncated|belongs to|was tampered with)"):
+            gahb.fit(other, IMAGES, checkpoint=file, **SETTINGS)
+        assert same(other, network())
+
+
+@pytest.mark.parametrize(
+    "what", ["a weight", "no optimizer", "step", "no step", "log", "no log", "no sha256", "identity"]
+)
+def test_a_checkpoint_that_was_tampered_with_is_refused(tmp_path, what):
+    file = finished(tmp_path / "a.checkpoint")
+    tensors, metadata = read(file)
+    if what == "a weight":
+        tensors["network.encoder.0.0.weight"][0] += 1e-7
+    elif what == "no optimizer":
+        tensors = {k: v for k, v in tensors.items() if k.startswith("network.")}
+    elif what.startswith("no "):
+        del metadata[what[3:]]
+    else:
+        metadata[what] = {"step": "10", "log": "[]", "identity": "{"}[what]
+    save_file(tensors, file, metadata=metadata)
+    message = r"a\.checkpoint was tampered with or damaged: its contents do not match their checksum; remove it"
+    with pytest.raises(ValueError, match=message):
+        gahb.fit(network(), IMAGES, checkpoint=file, **SETTINGS)
+
+
 def test_a_foreign_checkpoint_is_refused(tmp_path):
     file = tmp_path / "a.checkpoint"
     save_file({"weight": torch.zeros(2)}, file)
@@ -409,7 +536,7 @@ def test_integers_of_numpy_are_integers(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler")
+@needs_compiler
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_killed_and_compiled_it_ends_with_the_same_bits(tmp_path):
     settings = SETTINGS | dict(compiled=True)
@@ -419,6 +546,28 @@ def test_killed_and_compiled_it_ends_with_the_same_bits(tmp_path):
     assert same(whole, gahb.fit(network(), stream, checkpoint=tmp_path / "a", **settings))
     for a, b in zip(whole.parameters(), plain.parameters()):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
+
+
+def test_compiled_without_a_compiler_it_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    given, needed = network(), r"compiled=True needs a C\+\+ compiler, and '(g|clang)\+\+' is not found: install it, or"
+    with pytest.raises(ValueError, match=needed):
+        gahb.fit(given, interrupted_at(0), checkpoint=tmp_path / "a", **SETTINGS | dict(compiled=True))
+    assert same(given, network()) and list(tmp_path.iterdir()) == []
+
+
+def test_the_compiler_is_the_one_that_cxx_names(tmp_path, monkeypatch):
+    """As for torch, which asks no other when CXX is set."""
+    for name in ("mine", "g++", "clang++"):
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", "mine")
+    assert training.compiler() == str(tmp_path / "mine")
+    monkeypatch.setenv("CXX", "another")
+    assert training.compiler() is None
+    monkeypatch.delenv("CXX")
+    assert training.compiler() in (str(tmp_path / "g++"), str(tmp_path / "clang++"))
 
 
 # --- on a GPU ----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 import gahb
 from gahb import zoo
+from gahb._files import checksum
 from gahb.denoisers.networks import BiasFreeNorm
 
 RECIPE = {"name": "tiny", "network": {"kind": "UNet", "width": 4, "depth": 1}, "data": {"photographs": "none"}}
@@ -123,14 +124,17 @@ def test_one_changed_byte_of_the_weights_is_seen(stored):
 
 
 def test_exchanged_weights_are_seen(stored):
-    """Other weights of the same shapes under the old checksum; then under none."""
+    """Other weights of the same shapes, or of another type, under the old checksum; then under none."""
     with safe_open(stored, "pt") as file:
         metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}
     zeros = {k: torch.zeros_like(v) for k, v in tensors.items()}
-    for changed in (metadata, {k: v for k, v in metadata.items() if k != "sha256"}):
-        save_file(zeros, stored, metadata=changed)
+    for other in (zeros, {k: v.bfloat16() for k, v in tensors.items()}):
+        save_file(other, stored, metadata=metadata)
         with pytest.raises(ValueError, match="tampered with or damaged: its contents do not match"):
             zoo.load(stored)
+    save_file(zeros, stored, metadata={k: v for k, v in metadata.items() if k != "sha256"})
+    with pytest.raises(ValueError, match="not one of this zoo: its header lacks sha256"):
+        zoo.load(stored)
     key = next(iter(tensors))
     renamed = {("renamed" if k == key else k): v for k, v in tensors.items()}
     save_file(renamed, stored, metadata=metadata)
@@ -141,9 +145,15 @@ def test_exchanged_weights_are_seen(stored):
 def test_a_recipe_of_another_network_is_seen(stored):
     with safe_open(stored, "pt") as file:
         metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}
-    recipe = RECIPE | {"network": {"kind": "UNet", "width": 5, "depth": 1}}
-    save_file(tensors, stored, metadata=metadata | {"recipe": json.dumps(recipe)})
-    with pytest.raises(ValueError, match=r"tiny\.safetensors was tampered with or damaged"):
+    for width in (5, 10**9):  # which is not built: no memory would hold it
+        text = json.dumps(RECIPE | {"network": {"kind": "UNet", "width": width, "depth": 1}})
+        save_file(tensors, stored, metadata=metadata | {"recipe": text})
+        with pytest.raises(ValueError, match=r"tampered with or damaged: its contents do not match their checksum"):
+            zoo.load(stored)
+    text = json.dumps(RECIPE | {"network": {"kind": "UNet", "width": 5, "depth": 1}})
+    header = dict(recipe=text, log=metadata["log"], sha256=checksum(tensors, text, metadata["log"]))
+    save_file(tensors, stored, metadata=header)
+    with pytest.raises(ValueError, match=r"tiny\.safetensors was tampered with or damaged: its weights do not fit"):
         zoo.load(stored)
 
 
@@ -169,6 +179,8 @@ def test_a_foreign_file_is_refused(tmp_path):
         {"recipe": json.dumps({"network": "UNet"}), "log": "[]"},
     ]
     for metadata in headers:
+        if metadata and "recipe" in metadata:
+            metadata["sha256"] = checksum(weights, metadata["recipe"], metadata["log"])
         save_file(weights, path, metadata=metadata)
         with pytest.raises(ValueError, match=r"foreign\.safetensors is a safetensors file, but not one of this zoo"):
             zoo.load(path)
@@ -222,8 +234,15 @@ def shipped(tmp_path, monkeypatch):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "trained.yaml").write_text(text.replace("4, every", "3, every"))
     (tmp_path / "weights" / "waiting.yaml").write_text(text)
-    zoo.export(network(), tmp_path / "weights" / "trained.safetensors", recipe=RECIPE, log=LOG)
+    export_as("trained", tmp_path / "weights" / "trained.safetensors")
     return tmp_path / "weights"
+
+
+def export_as(name: str, path) -> None:
+    """The network of the first test, as if this recipe had led to it."""
+    asked = zoo.recipe(name)
+    recipe = dict(network=asked.network, images=asked.images, training=asked.training)
+    zoo.export(network(), path, recipe=recipe, log=LOG)
 
 
 def of_the_first_test(denoiser) -> bool:
@@ -253,6 +272,27 @@ def test_elsewhere_a_missing_recipe_is_trained(shipped, monkeypatch, profile):
         monkeypatch.setenv("GAHB_PROFILE", profile)
     assert zoo.load("waiting").log[-1]["step"] == 4
     assert len(list((shipped.parent / "cache" / "zoo").glob("*.safetensors"))) == 1
+
+
+def test_what_another_recipe_made_is_refused(shipped):
+    """Under its name, in the cache, or where it is to be written; by its path it is what it says it is."""
+    waiting, kept = zoo.recipe("waiting"), shipped / "waiting.safetensors"
+    export_as("trained", kept)
+    differs = r"was made by another recipe: its training is .*'steps': 3.*, and waiting says .*'steps': 4"
+    for asked in ("waiting", waiting):
+        with pytest.raises(ValueError, match=rf"waiting\.safetensors {differs}"):
+            zoo.load(asked)
+    with pytest.raises(ValueError, match=differs):
+        zoo.train(waiting, kept)
+    assert of_the_first_test(zoo.load(kept))
+    kept.unlink()
+    export_as("trained", shipped.parent / "cache" / "zoo" / f"{waiting.hash}.safetensors")
+    for ask in (zoo.load, zoo.train):
+        with pytest.raises(ValueError, match=differs):
+            ask(waiting)
+    (shipped / "trained.yaml").write_text((shipped / "trained.yaml").read_text().replace("size: 8", "size: 16"))
+    with pytest.raises(ValueError, match=r"its images is .*'size': 8.*, and trained says .*'size': 16"):
+        zoo.load("trained")
 
 
 def test_names_are_of_what_is_trained(shipped):

@@ -15,7 +15,7 @@ import torch
 import yaml
 from safetensors import safe_open
 
-from gahb import recipes, training, zoo
+from gahb import _zoo_commands, recipes, training, zoo
 from gahb.cli import main
 
 TINY = dict(
@@ -481,6 +481,20 @@ def test_a_cluster_that_cannot_train_is_refused(shipped, cache, monkeypatch, cap
     assert main(["zoo", "train", "tiny", "--executor", "dask://localhost:8786"]) == 2
     assert capsys.readouterr().err.startswith(f"gahb: --executor: {message}")
     assert not cache.exists() and Client.closed == (fails is None)
+
+
+def test_a_cluster_without_workers_says_that_it_waits(monkeypatch, capsys):
+    class Client:
+        def __init__(self, address, timeout):
+            pass
+
+        def nthreads(self):
+            return {}
+
+    monkeypatch.setattr("distributed.Client", Client)
+    assert isinstance(_zoo_commands._dask("tcp://localhost:8786"), Client)
+    assert capsys.readouterr().out == ("no worker has joined tcp://localhost:8786 yet; recipes wait for one: "
+                                       "dask worker tcp://localhost:8786 --nthreads 1\n")
 
 
 def test_dask_is_asked_for_by_name_where_it_is_missing(shipped, cache, monkeypatch, capsys):

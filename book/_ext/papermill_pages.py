@@ -157,19 +157,21 @@ class ClaimsLedger(SphinxDirective):
         statement = self.prose(claim.statement)
         source = nodes.inline("", "", *self.prose(claim.source).children, classes=["gahb-source"])
         statement += [nodes.Text(" · "), source]
+        first = nodes.entry("", statement)
+        if claim.known:
+            first += self.prose(f"known before: {claim.known}", "gahb-known")
         cells = [
-            statement,
             *(nodes.paragraph("", number) for number in text),
             nodes.paragraph("", "", nodes.inline("", said, classes=["gahb-verdict"])),
             nodes.paragraph("", "", where),
         ]
         entries = (nodes.entry("", cell) for cell in cells)
-        return nodes.row("", *entries, classes=[f"gahb-claim-{verdict.replace(' ', '-')}"], ids=ids)
+        return nodes.row("", first, *entries, classes=[f"gahb-claim-{verdict.replace(' ', '-')}"], ids=ids)
 
-    def prose(self, text: str) -> nodes.paragraph:
+    def prose(self, text: str, *classes: str) -> nodes.paragraph:
         """Text with its mathematics, as the page's own parser reads it."""
         content, messages = self.state.inline_text(text, self.lineno)
-        return nodes.paragraph("", "", *content, *messages)
+        return nodes.paragraph("", "", *content, *messages, classes=[*classes])
 
     def table(self, rows: list[nodes.row]) -> nodes.table:
         group = nodes.tgroup(cols=len(self.columns))

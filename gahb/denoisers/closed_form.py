@@ -46,7 +46,8 @@ class Empirical(_ClosedForm):
     Points in float64 are computed in float64; others to 1e-4 or better, most
     often to the rounding of the answer, at about the speed of two float32
     matrix products. On CUDA, with Triton installed and images of up to 2,048
-    values on the device, by one fused kernel that reads each image once.
+    values on the device, by one fused kernel that reads each image once for
+    every 16 points.
     Its Jacobian is the posterior covariance over σ², in forward and reverse
     mode, at a memory that does not depend on N; second derivatives, and
     derivatives in σ, are refused.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -60,15 +61,22 @@ def _cached(root: Path, files: list[Path], size: int, progress: bool) -> np.ndar
     listing = "\n".join(f"{p.relative_to(root)} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files)
     key = hashlib.sha256(f"folder 1\n{root.resolve()}\n{size}\n{listing}".encode()).hexdigest()[:24]
     target = cache_dir() / f"folder-{key}.npy"
-    if target.exists():
-        try:
-            return np.load(target)
-        except (OSError, ValueError, EOFError):
-            target.unlink()  # damaged: made anew
-    images = _distinct(_read_all(root, files, size, progress), progress)
-    with replacing(target) as partial, open(partial, "wb") as file:
-        np.save(file, images)
+    if (images := _kept(target)) is not None:
+        return images
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_suffix(".lock")):
+        if (images := _kept(target)) is None:  # nobody made it meanwhile
+            images = _distinct(_read_all(root, files, size, progress), progress)
+            with replacing(target) as partial, open(partial, "wb") as file:
+                np.save(file, images)
     return images
+
+
+def _kept(target: Path) -> np.ndarray | None:
+    try:
+        return np.load(target)
+    except (OSError, ValueError, EOFError):  # not there, or damaged
+        return None
 
 
 def _read_all(root: Path, files: list[Path], size: int, progress: bool) -> np.ndarray:

@@ -22,7 +22,8 @@ def dead_leaves(n: int, size: int, *, seed: int = 0, start: int = 0, device=None
     """Dead-leaves images: float32 (n, 1, size, size) in [0, 1].
 
     Seen on a grid of at least 96 columns, and two a pixel, which is averaged
-    over pixels. Image i depends only on (seed, start + i).
+    over pixels: the same leaves at every size, but their rims only as fine as
+    that grid. Image i depends only on (seed, start + i).
     """
     check_request(n, size, seed=seed, start=start, device=device)
     fine = max(2, -(-FINE // size))

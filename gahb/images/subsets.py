@@ -36,7 +36,9 @@ def split(images: Tensor, n: int, *, seed: int = 0, groups: Sequence | Tensor | 
     to `first` and `second` as long as they hold fewer than n images, and what a
     group brings beyond n is dropped.
 
-    Raises ValueError if there are not enough images.
+    Raises ValueError if there are not enough images, or if whole groups, in the
+    order of this seed, leave the second set short (of few large groups another
+    seed may deal better).
     """
     check_points("images", images)
     positive_int("n", n)
@@ -58,6 +60,6 @@ def split(images: Tensor, n: int, *, seed: int = 0, groups: Sequence | Tensor | 
         part = next((p for p in parts[:2] if len(p) < n), parts[2])
         part.extend(members[labels[position]])
     if len(parts[1]) < n:
-        raise ValueError(f"n = {n} is too many for two sets that share no group: they hold "
+        raise ValueError(f"n = {n} is too many for two sets that share no group, dealt by seed {seed}: they hold "
                          f"{len(parts[0])} and {len(parts[1])} images")
     return images[parts[0][:n]], images[parts[1][:n]], images[parts[2]]

@@ -3,7 +3,10 @@ r"""The posterior average as one fused Triton kernel.
 A program holds 16 points and goes through its share of the images, 16 at a
 time: distances, an online softmax, and the weighted sum, while the tile is on
 the chip. Each image is so brought in once for every 16 points, and looked at
-twice, for its distance and for the sum. The shares' averages are merged at the end.
+twice, for its distance and for the sum. (The sums of 64 points of 1,024 pixels
+would take all the registers of a multiprocessor. Programs of one share stand
+side by side in the grid, so that what the first brings from memory the others
+can find in the cache.) The shares' averages are merged at the end.
 
 Distances are sums of squared differences, in float32 within a chunk of pixels
 and float64 across chunks: their error is relative to $\|y - x\|^2$, so that

@@ -218,7 +218,7 @@ CONTRAST = """selectors => {
 INKS = {
     "book/intro": ["article p", "article p a", "article h2", ".gahb-map small", ".gahb-tile span"],
     CHAPTER_1: ["figcaption p", ".gahb-verdict", ".gahb-statement", ".gahb-numbers", "details.hide summary"],
-    "book/claims": ["table.gahb-ledger td p", "table.gahb-ledger .gahb-verdict"],
+    "book/claims": ["table.gahb-ledger td p", "table.gahb-ledger .gahb-known", "table.gahb-ledger .gahb-verdict"],
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,11 @@ def reads(monkeypatch) -> list[str]:
 
     monkeypatch.setattr(module, "_read", spy)
     return seen
+
+
+def kept(cache: Path) -> list[Path]:
+    """What is in the cache, but for the locks."""
+    return [path for path in cache.iterdir() if path.suffix != ".lock"]
 
 
 def noise(seed: int, height: int = 24, width: int = 24) -> np.ndarray:
@@ -143,12 +149,35 @@ def test_of_flat_images_one_is_kept():
 
 def test_the_second_time_nothing_is_read(pictures, cache, reads):
     first = load(pictures)
-    assert len(reads) == 5 and [p.suffix for p in cache.iterdir()] == [".npy"]
-    assert np.load(next(cache.iterdir())).dtype == np.uint8
+    (file,) = kept(cache)
+    assert len(reads) == 5 and file.suffix == ".npy" and np.load(file).dtype == np.uint8
     assert torch.equal(load(pictures), first) and torch.equal(load(pictures, limit=2), first[:2])
     assert len(reads) == 5
     load(pictures, 12)  # another size is another cache
-    assert len(reads) == 10 and len(list(cache.iterdir())) == 2
+    assert len(reads) == 10 and len(kept(cache)) == 2
+
+
+def test_of_two_at_once_the_second_waits_for_the_first(pictures, reads, monkeypatch):
+    found, read = [], module._read
+    second = threading.Thread(target=lambda: found.append(load(pictures)))
+
+    def slow(path, size):
+        if len(reads) == 0:  # the first is about to read its first picture
+            second.start()
+            second.join(timeout=0.5)  # in which the second could read them all
+        return read(path, size)
+
+    monkeypatch.setattr(module, "_read", slow)
+    first = load(pictures)
+    second.join()
+    assert torch.equal(found[0], first) and len(reads) == 5
+
+
+def test_a_cache_that_is_there_needs_no_lock(pictures, cache, reads, monkeypatch):
+    """It may be another's, and only be read."""
+    first = load(pictures)
+    monkeypatch.setattr(module, "FileLock", None)
+    assert torch.equal(load(pictures), first) and len(reads) == 5
 
 
 def test_a_changed_folder_is_read_again(pictures, reads):
@@ -165,7 +194,7 @@ def test_a_changed_folder_is_read_again(pictures, reads):
 
 def test_a_damaged_cache_is_made_anew(pictures, cache, reads):
     first = load(pictures)
-    file = next(cache.iterdir())
+    (file,) = kept(cache)
     for content in (b"", b"rubbish", file.read_bytes()[:-7]):
         file.write_bytes(content)
         assert torch.equal(load(pictures), first)
@@ -187,7 +216,7 @@ def test_a_full_disk_leaves_no_half_cache(pictures, cache, monkeypatch):
     monkeypatch.setattr(module.np, "save", no_space)
     with pytest.raises(OSError, match="No space left on device"):
         load(pictures)
-    assert list(cache.iterdir()) == []
+    assert kept(cache) == []
 
 
 def test_an_interruption_leaves_nothing(pictures, cache, monkeypatch):
@@ -197,7 +226,7 @@ def test_an_interruption_leaves_nothing(pictures, cache, monkeypatch):
     monkeypatch.setattr(module, "_read", stop)
     with pytest.raises(KeyboardInterrupt):
         load(pictures)
-    assert not cache.exists() or list(cache.iterdir()) == []
+    assert kept(cache) == []
 
 
 def test_broken_images_are_skipped_counted_and_named(pictures):

@@ -100,7 +100,8 @@ def test_by_group_no_label_is_shared(labels, n, seed):
     except ValueError as error:
         refusal = str(error)
     if refusal is not None:  # the second set came out short
-        message = re.fullmatch(rf"n = {n} is too many .* share no group: they hold (\d+) and (\d+) images", refusal)
+        pattern = rf"n = {n} is too many .* dealt by seed {seed}: they hold (\d+) and (\d+) images"
+        message = re.fullmatch(pattern, refusal)
         assert message and int(message[1]) >= 1 and int(message[2]) < n
         return
     found = [members(part) for part in parts]
@@ -113,6 +114,18 @@ def test_by_group_no_label_is_shared(labels, n, seed):
     assert {labels[i] for i in set(range(total)) - set(every)} <= sets[0] | sets[1]
     for other in (torch.tensor(labels), [f"person {label}" for label in labels]):
         assert all(torch.equal(a, b) for a, b in zip(parts, split(numbered(total), n, seed=seed, groups=other)))
+
+
+def test_few_large_groups_may_need_another_seed():
+    refused = []
+    for seed in range(20):
+        try:
+            first, second, _ = split(numbered(8), 3, seed=seed, groups=[0] * 5 + [1, 2, 3])
+        except ValueError as error:
+            refused.append(str(error))
+        else:
+            assert {len(first), len(second)} == {3} and len({*members(first), *members(second)}) == 6
+    assert 0 < len(refused) < 20
 
 
 def test_groups_of_one_lose_nothing():
@@ -139,7 +152,7 @@ def test_groups_of_one_lose_nothing():
         (
             lambda: split(numbered(6), 3, groups=[1] * 6),
             ValueError,
-            "n = 3 is too many for two sets that share no group: they hold 6 and 0 images",
+            "n = 3 is too many for two sets that share no group, dealt by seed 0: they hold 6 and 0 images",
         ),
         (lambda: shuffle_pixels(torch.rand(4, 9)), ValueError, r"images must be \(n, C, H, W\), got shape \(4, 9\)"),
         (lambda: shuffle_pixels(numbered(2).byte()), TypeError, "images must be floating point, got torch.uint8"),

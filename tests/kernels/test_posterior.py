@@ -132,13 +132,20 @@ def test_float32_points_under_vmap_and_jvp():
     torch.testing.assert_close(slope.double(), wide[1], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.uint8])
+def test_images_are_not_copied(dtype):
+    images = (255 * gahb.images.disks(50, 8)).to(dtype)
+    f = gahb.Empirical(images)
+    assert f._flat.data_ptr() == images.data_ptr()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 def test_images_in_a_file_mapped_into_memory(tmp_path, dtype):
     images = gahb.images.dead_leaves(500, 8)
     stored = np.memmap(tmp_path / "images", dtype=dtype, mode="w+", shape=tuple(images.shape))
     stored[:] = images.numpy() if dtype == np.float32 else (255 * images).round().numpy()
     f = gahb.Empirical(torch.from_numpy(stored), block=64)
-    assert f.images.data_ptr() == stored.ctypes.data  # not copied
+    assert f._flat.data_ptr() == stored.ctypes.data, "a file larger than memory must not be copied"
     loaded = torch.from_numpy(np.array(stored)).double() / (255 if dtype == np.uint8 else 1)
     y = (images[:4] + 0.2 * normal(4, 1, 8, 8)).float()
     torch.testing.assert_close(f(y, 0.2).flatten(1).double(), posterior_mean(y, loaded, 0.2), rtol=0, atol=1e-6)
