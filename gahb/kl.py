@@ -52,8 +52,15 @@ class KLBound:
     def between(self, low: float = 0.0, high: float = math.inf) -> Tensor:
         """The integral over σ from `low` to `high` alone, for each image with its noise (n,).
 
-        Ends between two levels are met by a straight line in log σ.
+        Ends between two levels are met by a straight line in log σ; what lies
+        outside all levels was not measured and adds nothing.
+
+        Raises
+        ------
+        ValueError unless 0 ≤ low ≤ high.
         """
+        if not 0 <= low <= high:
+            raise ValueError(f"low and high must be noise levels, 0 ≤ low ≤ high, got {low!r} and {high!r}")
         order = self.sigmas.argsort()
         u, values = self.sigmas[order].log(), self.per_image[order]
         ends = torch.tensor([low, high], dtype=u.dtype).log().clamp(u[0], u[-1])
@@ -63,6 +70,25 @@ class KLBound:
         inside = (u > ends[0] + 1e-9) & (u < ends[1] - 1e-9)
         nodes = torch.cat([ends[:1], u[inside], ends[1:]])
         return quadrature_weights(nodes.exp()) @ torch.cat([first[None], values[inside], last[None]])
+
+    def averaged(self, *others: KLBound) -> KLBound:
+        """The mean of this integral and `others`, image by image, as of two twins on the same noisy images.
+
+        Its `stderr` is over images and noise: how the denoisers differ is not in it.
+
+        Raises
+        ------
+        ValueError if levels or the number of images differ.
+        """
+        for other in others:
+            if not torch.equal(other.sigmas, self.sigmas) or other.per_image.shape != self.per_image.shape:
+                raise ValueError(
+                    f"others must have these {len(self.sigmas)} levels and {self.per_image.shape[1]} images, "
+                    f"got {len(other.sigmas)} levels, {other.sigmas.tolist()}, and {other.per_image.shape[1]} images"
+                )
+        mean = [torch.stack([getattr(run, name) for run in (self, *others)]).mean(dim=0)
+                for name in ("per_image", "excess_per_image")]
+        return _bound(self.sigmas, *mean)
 
 
 def kl_bound(denoiser, optimal, images: Tensor, sigmas: Sequence[float], *, seed: int = 0, batch: int = 64) -> KLBound:
@@ -89,7 +115,6 @@ def kl_bound(denoiser, optimal, images: Tensor, sigmas: Sequence[float], *, seed
     if len(images) == 0:
         raise ValueError(f"images must be (n, …) with n ≥ 1, got shape {tuple(images.shape)}")
     levels = _levels(sigmas)
-    weights = quadrature_weights(levels)
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(images.shape, generator=generator, dtype=torch.float32).to(images)
     rows = []
@@ -104,24 +129,7 @@ def kl_bound(denoiser, optimal, images: Tensor, sigmas: Sequence[float], *, seed
                 parts.append(torch.stack([(f - best).square().sum(1), ((f - best) * (f + best - 2 * x)).sum(1)]))
             rows.append(torch.cat(parts, dim=1).cpu() / sigma**2)
     distance, excess = torch.stack(rows, dim=1)  # (S, n) each, nats for a unit of log σ
-    by_sigma, by_sigma_stderr = _mean(distance)
-    value, stderr = _mean(weights @ distance)
-    excess_value, excess_stderr = _mean(weights @ excess)
-    kept = sorted({*range(0, len(levels), 2), len(levels) - 1})
-    rougher = [quadrature_weights(levels[kept]) @ by_sigma[kept], torch.trapezoid(by_sigma, levels.log()).abs()]
-    return KLBound(
-        value=value.item(),
-        stderr=stderr.item(),
-        quadrature=max(abs(value - other).item() for other in rougher),
-        excess=excess_value.item(),
-        excess_stderr=excess_stderr.item(),
-        sigmas=levels,
-        by_sigma=by_sigma,
-        by_sigma_stderr=by_sigma_stderr,
-        excess_by_sigma=excess.mean(dim=1),
-        per_image=distance,
-        excess_per_image=excess,
-    )
+    return _bound(levels, distance, excess)
 
 
 def quadrature_weights(sigmas: Tensor) -> Tensor:
@@ -194,6 +202,29 @@ def _levels(sigmas: Sequence[float]) -> Tensor:
     if len(levels) < 3 or not ordered:
         raise ValueError(f"sigmas must be three or more positive levels, rising or falling, got {levels.tolist()}")
     return levels
+
+
+def _bound(levels: Tensor, distance: Tensor, excess: Tensor) -> KLBound:
+    """The integrals of (S, n) integrands and their errors."""
+    weights = quadrature_weights(levels)
+    by_sigma, by_sigma_stderr = _mean(distance)
+    value, stderr = _mean(weights @ distance)
+    excess_value, excess_stderr = _mean(weights @ excess)
+    kept = sorted({*range(0, len(levels), 2), len(levels) - 1})
+    rougher = [quadrature_weights(levels[kept]) @ by_sigma[kept], torch.trapezoid(by_sigma, levels.log()).abs()]
+    return KLBound(
+        value=value.item(),
+        stderr=stderr.item(),
+        quadrature=max(abs(value - other).item() for other in rougher),
+        excess=excess_value.item(),
+        excess_stderr=excess_stderr.item(),
+        sigmas=levels,
+        by_sigma=by_sigma,
+        by_sigma_stderr=by_sigma_stderr,
+        excess_by_sigma=excess.mean(dim=1),
+        per_image=distance,
+        excess_per_image=excess,
+    )
 
 
 def _mean(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -57,10 +57,11 @@ def sample(
     the algorithm as published: σ is estimated from the residual,
     $\|\hat x - y\|/\sqrt d$, and each image stops by itself once that is
     $\le \sigma_{\min}$. The residual falls short of the noise by what the
-    denoiser keeps of it. A blind denoiser, which reads σ off y, hardly suffers;
-    one that is told this σ (`blind=True`) is biased unless its images lie near
-    a manifold of few dimensions: a Gaussian's variance comes out 2.7 times too
-    large in place of 0.97 times on the schedule, at h = 0.05, β = 0.5.
+    denoiser keeps of it. A blind denoiser, which reads σ off y, so stops too
+    early, at a σ above $\sigma_{\min}$; one that is told this σ (`blind=True`)
+    is biased unless its images lie near a manifold of few dimensions: a
+    Gaussian's variance comes out 2.7 times too large in place of 0.97 times on
+    the schedule, at h = 0.05, β = 0.5.
 
     "ddim" is Euler's method in σ for the probability flow
     $\mathrm dy/\mathrm d\sigma = (y - \hat x)/\sigma$ (Song, Meng & Ermon 2021),

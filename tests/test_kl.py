@@ -143,6 +143,43 @@ def test_parts_may_end_between_two_levels(falling):
     torch.testing.assert_close(parts.mean(), bound.between().mean(), rtol=2e-3, atol=0)
 
 
+@pytest.mark.parametrize("ends", [(-0.1, 1.0), (0.4, 0.1), (math.nan, 1.0), (0.1, math.nan)])
+def test_parts_refuse_what_is_no_range(ends):
+    bound = gahb.kl_bound(*gaussian_pair(), normal(4), levels(5))
+    with pytest.raises(ValueError, match=f"0 ≤ low ≤ high, got {ends[0]!r} and {ends[1]!r}"):
+        bound.between(*ends)
+
+
+def test_parts_of_no_width_or_outside_the_levels_are_nothing():
+    bound = gahb.kl_bound(*gaussian_pair(), normal(4), levels(5, 0.01, 1.0))
+    for ends in ((0.3, 0.3), (0.0, 0.005), (0.0, 0.0), (2.0, math.inf)):
+        assert torch.equal(bound.between(*ends).abs(), torch.zeros(4, dtype=F64))
+
+
+# --- means of several denoisers ------------------------------------------------------------
+
+
+def test_the_mean_of_two_denoisers_is_the_mean_of_their_integrals():
+    """Value, excess and integrand are means; the standard error is that of paired images."""
+    (f, best), x, sigmas = gaussian_pair(), normal(40), levels(9)
+    runs = [gahb.kl_bound(g, best, x, sigmas) for g in (f, lambda y, sigma: y / 2)]
+    mean = runs[0].averaged(runs[1])
+    for name in ("value", "excess", "by_sigma", "excess_by_sigma", "per_image", "excess_per_image"):
+        assert getattr(mean, name) == pytest.approx((getattr(runs[0], name) + getattr(runs[1], name)) / 2, rel=1e-12)
+    paired = (runs[0].between() + runs[1].between()) / 2
+    assert mean.stderr == pytest.approx(paired.std().item() / math.sqrt(40), rel=1e-9)
+    alone = runs[0].averaged()
+    assert (alone.value, alone.stderr, alone.quadrature) == (runs[0].value, runs[0].stderr, runs[0].quadrature)
+
+
+def test_means_refuse_other_levels_or_images():
+    pair, x = gaussian_pair(), normal(6)
+    bound = gahb.kl_bound(*pair, x, levels(5))
+    for other in (gahb.kl_bound(*pair, x, levels(5, 0.1)), gahb.kl_bound(*pair, x[:4], levels(5))):
+        with pytest.raises(ValueError, match="others must have these 5 levels and 6 images, got 5 levels"):
+            bound.averaged(other)
+
+
 # --- two mixtures --------------------------------------------------------------------------
 
 

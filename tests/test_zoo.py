@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 import gahb
-from gahb import zoo
+from gahb import recipes, zoo
 from gahb._files import checksum
 from gahb.denoisers.networks import BiasFreeNorm
 
@@ -89,6 +90,19 @@ def test_within_a_transition_only_the_images_differ(family):
         assert shared(recipe) == shared(recipes[0]), recipe.name
         assert (recipe.images["n"], recipe.images["subset"]) == (int(n), which)
         assert recipe.training["seed"] == ["first", "second"].index(which)
+
+
+FEW = [path.stem for family in ("calpha-2", "disks") for path in zoo.SHIPPED.glob(f"{family}-n1*-*.yaml")
+       if path.stem.split("-")[-2] in ("n1", "n10")]
+
+
+@pytest.mark.parametrize("name", sorted(FEW))
+def test_few_images_are_memorised(name):
+    """By the log: from σ = 0.2 to 0.02 train PSNR rises with unit slope, far above that of other images."""
+    last, inside = zoo.load(name).log[-1], [k for k, sigma in enumerate(recipes.LEVELS) if 0.02 <= sigma <= 0.2]
+    own, other = (np.array(last[key])[inside] for key in ("train_psnr", "psnr"))
+    assert np.polyfit(-20 * np.log10(np.array(recipes.LEVELS)[inside]), own, 1)[0] == pytest.approx(1, abs=0.15)
+    assert (own - other).min() > 10
 
 
 def test_the_photo_denoiser_ships_and_denoises():
