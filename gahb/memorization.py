@@ -53,7 +53,7 @@ def margins(samples: Mapping[int, Sequence[Tensor]], sets: Mapping[int, Sequence
     $$\cos(a_k, b_k) - \tfrac12\Bigl(\max_{x \in S_1} \cos(a_k, x) + \max_{x \in S_2} \cos(b_k, x)\Bigr)$$
 
     with the mean-removed cosine; twins overtake their training images where it
-    turns positive (:func:`crossing`).
+    turns positive (:func:`gahb.crossing`).
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ def fit(
     precision : "float32" or "bfloat16" (autocast, before the polish), which
         pays on a GPU. Recipes say it, whatever they run on.
     compiled : whether `torch.compile` builds the step (on a CPU it needs a C++
-        compiler: see :func:`compiler`).
+        compiler, the one in CXX or the platform's own).
     monitor : called with the network in eval mode every `every` steps; what it
         returns goes into the log. Under `torchrun`, in the first process only.
     log : a list that receives ``{"step", "images", "loss", "seconds", …}``.
