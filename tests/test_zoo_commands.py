@@ -330,7 +330,12 @@ def test_verify(shipped, cache, tmp_path, capsys):
             zoo.train(recipes.read(path), shipped / "tiny.safetensors", progress=False)
         assert main(["zoo", "verify", name]) == 0
         assert capsys.readouterr().out == "tiny: weights differ by at most 0, PSNR by at most 0.000 dB\n"
-    write(shipped, training={"seed": 1, "steps": 60})  # the recipe is no longer what was trained
+    told = zoo.load("tiny").recipe
+    other = zoo.load(zoo.train(recipes.read(write(shipped, training={"seed": 1, "steps": 60})), progress=False))
+    assert main(["zoo", "verify", "tiny"]) == 2  # the recipe is no longer what was trained
+    assert "tiny.safetensors was made by another recipe: its training is" in capsys.readouterr().err
+    write(shipped)
+    zoo.export(other, shipped / "tiny.safetensors", recipe=told, log=other.log)  # not what this recipe leads to
     assert main(["zoo", "verify", "tiny"]) == 1
     assert float(capsys.readouterr().out.split("PSNR by at most ")[1].split()[0]) > 0.1
 
