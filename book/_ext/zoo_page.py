@@ -8,6 +8,7 @@ networks have changed is drawn again.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from itertools import groupby
@@ -193,7 +194,7 @@ def pictures(title: str, group: list[Entry], stem: Path) -> list[str]:
         matplotlib.rcParams["axes.titlesize"] = 8
         shown = [learning_curves(title, group)]
         made = [e for e in group if not e.brought and e.images.get("subset", "first") == "first"]
-        safe = [e for e in group if e.brought and (e.gaps() and max(e.gaps()) <= NO_BETTER)]
+        safe = [e for e in group if e.brought and max(e.gaps(), default=math.inf) <= NO_BETTER]
         shown += [denoised(title, made[k : k + SHOWN]) for k in range(0, len(made), SHOWN)]
         shown += [samples(title, safe[k : k + SHOWN]) for k in range(0, len(safe), SHOWN)]
         texts = []
