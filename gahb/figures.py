@@ -127,12 +127,14 @@ def curves(
 
 
 def curve_panels(panels: Mapping[str, Mapping[str, tuple]], *, ylabel: str, **options) -> Figure:
-    """Panels of :func:`curves` side by side: one row of :func:`curve_grid`, whose `options` it takes."""
-    return curve_grid({ylabel: panels}, **options)
+    """Panels of :func:`curves` side by side, more than four in rows of three; `options` as of :func:`curve_grid`."""
+    columns = len(panels) if len(panels) <= 4 else 3
+    rows = [dict(list(panels.items())[k : k + columns]) for k in range(0, len(panels), columns)]
+    return curve_grid([(ylabel, row) for row in rows], **options)
 
 
 def curve_grid(
-    rows: Mapping[str, Mapping[str, Mapping[str, tuple]]],
+    rows: Mapping[str, Mapping[str, Mapping[str, tuple]]] | Sequence[tuple[str, Mapping[str, Mapping[str, tuple]]]],
     *,
     xlabel: str,
     logx: bool = False,
@@ -141,21 +143,30 @@ def curve_grid(
     ordered: bool = False,
     width: float = 7.2,
 ) -> Figure:
-    """Panels of :func:`curves` in rows, with common axes and one legend: y label → title → series.
+    """Panels of :func:`curves` in rows, with common axes (y of one label) and one legend: y label → title → series.
 
-    `ordered`: the labels are steps of one quantity, coloured from dark to bright.
+    `rows` may be pairs, where a y label repeats. A title is left out under an
+    equal one. `ordered`: the labels are steps of one quantity, coloured from
+    dark to bright.
     """
-    columns = max(len(panels) for panels in rows.values())
+    rows = list(rows.items()) if isinstance(rows, Mapping) else list(rows)
+    columns = max(len(panels) for _, panels in rows)
     height = 0.5 + len(rows) * (0.42 if len(rows) == 1 else 0.34) * width
-    figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), sharex=True, sharey="row", squeeze=False)
-    labels = list(dict.fromkeys(label for panels in rows.values() for series in panels.values() for label in series))
+    sharey = "row" if len(dict(rows)) > 1 else "all"
+    figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), sharex=True, sharey=sharey, squeeze=False)
+    labels = list(dict.fromkeys(label for _, panels in rows for series in panels.values() for label in series))
     palette = [matplotlib.colormaps[DENSITY](0.9 * k / max(1, len(labels) - 1)) for k in range(len(labels))]
     colours, markers = dict(zip(labels, palette if ordered else COLOURS)), dict(zip(labels, cycle(MARKERS)))
-    for i, (ylabel, panels) in enumerate(rows.items()):
-        for axis, (title, series) in zip(axes[i], panels.items()):
+    for i, (ylabel, panels) in enumerate(rows):
+        for axis in axes[i, len(panels) :]:
+            axis.set_visible(False)
+        for j, (axis, (title, series)) in enumerate(zip(axes[i], panels.items())):
             _draw_curves(axis, series, *([look[label] for label in series] for look in (colours, markers)), reference)
             axis.set(xscale="log" if logx else "linear", yscale="log" if logy else "linear")
-            axis.set(title=title if i == 0 else "", xlabel=xlabel if i == len(rows) - 1 else "")
+            axis.set_title("" if i > 0 and axes[i - 1, j].get_title() == title else title)
+            if i + 1 == len(rows) or j >= len(rows[i + 1][1]):  # nothing below
+                axis.set_xlabel(xlabel)
+                axis.tick_params(labelbottom=True)
             if logx:
                 axis.xaxis.set_minor_formatter(NullFormatter())  # over less than two decades they would overlap
         axes[i, 0].set_ylabel(ylabel)

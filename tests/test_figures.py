@@ -155,13 +155,25 @@ def test_curve_panels_share_axes_and_one_legend():
         assert colour[0] == colour[1]  # one label, one colour, in whatever panel
 
 
+def test_many_panels_stand_in_rows_of_three():
+    panels = {name: {"own": ([1, 2], [0.0, height])} for name, height in zip("abcdef", range(1, 7))}
+    for count, shown in ((4, (1, 4)), (5, (2, 3)), (6, (2, 3))):
+        figure = drawn(figures.curve_panels(dict(list(panels.items())[:count]), xlabel="k", ylabel="v"))
+        seen = [axis for axis in figure.axes if axis.get_visible()]
+        assert [axis.get_title() for axis in seen] == list("abcdef")[:count]
+        assert figure.axes[0].get_gridspec().get_geometry() == shown
+        assert len({axis.get_ylim() for axis in seen}) == 1
+        assert [axis.get_ylabel() for axis in seen[::shown[1]]] == ["v"] * shown[0]
+
+
 def test_curve_grid_has_one_look_for_each_label():
     up, down = ([1, 2, 3], [1.0, 4.0, 9.0]), ([1, 2, 3], [20.0, 3.0, 5.0])
     rows = {"frequency": {"left": {"own": up, "null": down}, "right": {"own": up}}, "share": {"left": {"null": up}}}
     figure = drawn(figures.curve_grid(rows, xlabel="k", logx=True))
     assert [axis.get_ylabel() for axis in figure.axes] == ["frequency", "", "share", ""]
     assert [axis.get_title() for axis in figure.axes] == ["left", "right", "", ""]
-    assert [axis.get_xlabel() for axis in figure.axes[:3]] == ["", "", "k"]
+    assert [axis.get_xlabel() for axis in figure.axes] == ["", "k", "k", ""]  # where nothing is below
+    assert [axis.get_visible() for axis in figure.axes] == [True, True, True, False]
     limits = [axis.get_ylim() for axis in figure.axes]
     assert limits[0] == limits[1] != limits[2]  # a row is one quantity
     above, below = (figure.axes[i].containers[-1].lines[0] for i in (0, 2))

@@ -92,7 +92,19 @@ def test_within_a_transition_only_the_images_differ(family):
         assert recipe.training["seed"] == ["first", "second"].index(which)
 
 
-FEW = [path.stem for family in ("calpha-2", "disks") for path in zoo.SHIPPED.glob(f"{family}-n1*-*.yaml")
+TRANSITIONS = ("calpha-2", "calpha-4", "disks", "leaves", "faces", "photos")
+
+
+def test_the_transitions_of_all_classes_are_trained_alike():
+    recipes = [zoo.recipe(f"{family}-n{n}-{which}")
+               for family in TRANSITIONS for n in (10, 100, 1000) for which in ("first", "second")]
+    trained = [(r.network, {k: v for k, v in r.training.items() if k not in ("seed", "snapshots")}) for r in recipes]
+    assert all(shared == trained[0] for shared in trained)
+    assert {r.images["size"] for r in recipes} == {20}
+    assert {r.name for r in recipes} <= {path.stem for path in zoo.SHIPPED.glob("*.safetensors")}
+
+
+FEW = [path.stem for family in TRANSITIONS for path in zoo.SHIPPED.glob(f"{family}-n1*-*.yaml")
        if path.stem.split("-")[-2] in ("n1", "n10")]
 
 
