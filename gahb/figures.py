@@ -152,14 +152,17 @@ def curve_grid(
     rows = list(rows.items()) if isinstance(rows, Mapping) else list(rows)
     columns = max(len(panels) for _, panels in rows)
     height = 0.5 + len(rows) * (0.42 if len(rows) == 1 else 0.34) * width
-    sharey = "row" if len(dict(rows)) > 1 else "all"
-    figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), sharex=True, sharey=sharey, squeeze=False)
+    figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), sharex=True, squeeze=False)
     labels = list(dict.fromkeys(label for _, panels in rows for series in panels.values() for label in series))
     palette = [matplotlib.colormaps[DENSITY](0.9 * k / max(1, len(labels) - 1)) for k in range(len(labels))]
     colours, markers = dict(zip(labels, palette if ordered else COLOURS)), dict(zip(labels, cycle(MARKERS)))
+    first = {ylabel: axis for (ylabel, _), axis in reversed([*zip(rows, axes[:, 0])])}  # of each y label
     for i, (ylabel, panels) in enumerate(rows):
-        for axis in axes[i, len(panels) :]:
-            axis.set_visible(False)
+        for j, axis in enumerate(axes[i]):
+            axis.set_visible(j < len(panels))
+            axis.tick_params(labelleft=j == 0)
+            if axis is not first[ylabel]:
+                axis.sharey(first[ylabel])
         for j, (axis, (title, series)) in enumerate(zip(axes[i], panels.items())):
             _draw_curves(axis, series, *([look[label] for label in series] for look in (colours, markers)), reference)
             axis.set(xscale="log" if logx else "linear", yscale="log" if logy else "linear")

@@ -14,6 +14,7 @@ a quadratic form A, which rotations within a band leave as it is. Vectors are
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -131,6 +132,25 @@ def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
     """Spearman's, of each row (B, n): −1 where b falls as a rises."""
     ranks = [row.argsort(dim=1).argsort(dim=1).double() for row in (a, b)]
     return torch.nn.functional.cosine_similarity(*(r - r.mean(dim=1, keepdim=True) for r in ranks), dim=1)
+
+
+def trend(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
+    r"""Spearman's correlation ρ of n pairs, and the scatter that ρ has where there is no trend: (ρ, s).
+
+    $$\rho = \operatorname{corr}(\text{ranks of } a, \text{ranks of } b), \qquad s = \frac{1}{\sqrt{n - 1}}$$
+
+    s is the standard deviation of ρ over all orders, each as likely (Kendall,
+    *Rank Correlation Methods*, 1970); it is no error of the ranks found. |ρ| is
+    never more than 2s with n ≤ 5, and with n = 6 it is from 0.9 on. Values of
+    one sample are distinct. Pairs with a NaN are left out; with fewer than
+    three left both are NaN.
+    """
+    pairs = [(float(x), float(y)) for x, y in zip(a, b, strict=True)]
+    pairs = torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2)
+    pairs = pairs[~pairs.isnan().any(dim=1)]
+    if len(pairs) < 3:
+        return math.nan, math.nan
+    return round(rank_correlation(*pairs.T[:, None]).item(), 12), (len(pairs) - 1) ** -0.5
 
 
 def principal_cosines(a: Tensor, b: Tensor) -> Tensor:

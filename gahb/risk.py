@@ -108,24 +108,6 @@ def share(hits: Tensor) -> tuple[float, float]:
     return k / n, math.sqrt((k + 2) * (n - k + 2) / (n + 4) ** 3)
 
 
-def rank_correlation(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    r"""Spearman's correlation ρ of n pairs, and the error that ρ has where the ranks are unrelated.
-
-    $$\rho = \operatorname{corr}(\text{ranks of } a, \text{ranks of } b), \qquad s = \frac{1}{\sqrt{n - 1}}$$
-
-    s is exact over random orders without ties (Kendall, *Rank Correlation
-    Methods*, 1970); ρ is never two of it from zero with n ≤ 4. Pairs with a NaN
-    are left out; with fewer than three left both are NaN.
-    """
-    from scipy.stats import spearmanr  # slow to import, and used by nothing else here
-
-    pairs = torch.tensor([(float(x), float(y)) for x, y in zip(a, b, strict=True)], dtype=torch.float64).reshape(-1, 2)
-    pairs = pairs[~pairs.isnan().any(dim=1)]
-    if len(pairs) < 3:
-        return math.nan, math.nan
-    return float(spearmanr(*pairs.T.numpy()).statistic), (len(pairs) - 1) ** -0.5
-
-
 def sure(denoiser, y: Tensor, sigma, *, probes: int | None = None, seed: int = 0) -> Tensor:
     r"""Stein's unbiased estimate of the mean squared error, from noisy images alone (B,).
 

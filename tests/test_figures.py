@@ -163,6 +163,7 @@ def test_many_panels_stand_in_rows_of_three():
         assert [axis.get_title() for axis in seen] == list("abcdef")[:count]
         assert figure.axes[0].get_gridspec().get_geometry() == shown
         assert len({axis.get_ylim() for axis in seen}) == 1
+        assert seen[0].get_ylim()[1] >= count  # the highest curve is on the page
         assert [axis.get_ylabel() for axis in seen[::shown[1]]] == ["v"] * shown[0]
 
 
@@ -179,6 +180,9 @@ def test_curve_grid_has_one_look_for_each_label():
     above, below = (figure.axes[i].containers[-1].lines[0] for i in (0, 2))
     assert (above.get_color(), above.get_marker()) == (below.get_color(), below.get_marker())
     assert above.get_marker() != figure.axes[0].containers[0].lines[0].get_marker()
+    pairs = [(label, {"": {"own": series}}) for label, series in (("rate", up), ("rate", down), ("share", up))]
+    limits = [axis.get_ylim() for axis in drawn(figures.curve_grid(pairs, xlabel="k")).axes]
+    assert limits[0] == limits[1] != limits[2]  # so are rows of one label
     long = {f"a long label, number {k}": up for k in range(6)}
     figure = drawn(figures.curve_panels({"one": long}, xlabel="k", ylabel="v"))
     box = figure.legends[0].get_window_extent()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import pywt
 import scipy.fft
@@ -185,6 +186,20 @@ def test_rank_correlation_is_spearmans():
     a, b = normal(3, 9), normal(3, 9, seed=1)
     expected = [spearmanr(u, v).statistic for u, v in zip(a, b)]
     assert harmonics.rank_correlation(a, b).tolist() == pytest.approx(expected)
+
+
+def test_a_trend_and_the_scatter_of_no_trend():
+    """Of orders: exact; the error is that of random orders, and pairs with a NaN do not count."""
+    trend = harmonics.trend
+    assert trend([1, 2, 3, 9], [10, 20, 30, 31]) == (1, 3**-0.5)
+    assert trend([1, 2, 3, 4, 5], [10, 20, 30, 31, 40]) == (1, 0.5)
+    assert trend([3, math.nan, 2, 1, 5], [1, 2, 2.5, 3, math.nan]) == (-1, 2**-0.5)
+    assert all(map(math.isnan, trend([1, 2], [2, 1]) + trend([1, 2, 3], [1, math.nan, 3])))
+    generator = np.random.default_rng(0)
+    rho, error = map(np.array, zip(*(trend(range(6), generator.permutation(6)) for _ in range(4000))))
+    assert abs(rho.mean()) < 0.03 and rho.std() == pytest.approx(error[0], rel=0.05)
+    with pytest.raises(ValueError):
+        trend([1, 2, 3], [1, 2])
 
 
 def test_principal_cosines():

@@ -259,19 +259,6 @@ def test_share_and_its_error():
         gahb.risk.share(torch.ones(0))
 
 
-def test_rank_correlation_and_its_error():
-    """Of orders: exact; the error is that of random orders, and pairs that hold a NaN do not count."""
-    assert gahb.risk.rank_correlation([1, 2, 3, 9], [10, 20, 30, 31]) == (pytest.approx(1), 3**-0.5)
-    assert gahb.risk.rank_correlation([3, math.nan, 2, 1, 5], [1, 2, 2, 3, math.nan]) == (pytest.approx(-1), 2**-0.5)
-    assert all(map(math.isnan, gahb.risk.rank_correlation([1, 2], [2, 1])))
-    generator = np.random.default_rng(0)
-    drawn = [gahb.risk.rank_correlation(range(6), generator.permutation(6)) for _ in range(4000)]
-    rho, error = map(np.array, zip(*drawn))
-    assert abs(rho.mean()) < 0.03 and rho.std() == pytest.approx(error[0], rel=0.05)
-    with pytest.raises(ValueError):
-        gahb.risk.rank_correlation([1, 2, 3], [1, 2])
-
-
 def test_ratio_of_means_and_its_error():
     """Against the spread of the ratio over many independent samples."""
     generator = torch.Generator().manual_seed(0)
