@@ -140,9 +140,9 @@ def trend(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
     $$\rho = \operatorname{corr}(\text{ranks of } a, \text{ranks of } b), \qquad s = \frac{1}{\sqrt{n - 1}}$$
 
     s is the standard deviation of ρ over all orders, each as likely (Kendall,
-    *Rank Correlation Methods*, 1970); it is no error of the ranks found. |ρ| is
-    never more than 2s with n ≤ 5, and with n = 6 it is from 0.9 on. Values of
-    one sample are distinct. Pairs with a NaN are left out; with fewer than
+    *Rank Correlation Methods*, 1970); it is no error of the ranks found. With n ≤ 5
+    no ρ is further than 2s from zero; with n = 6 those from ±0.9 on are. Values
+    of one sample are distinct. Pairs with a NaN are left out; with fewer than
     three left both are NaN.
     """
     pairs = [(float(x), float(y)) for x, y in zip(a, b, strict=True)]
