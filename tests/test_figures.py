@@ -134,6 +134,8 @@ def test_table():
     assert html.count("<tr>") == 3 and html.count('<th scope="col">') == 4 and "<caption>PSNR</caption>" in html
     assert "<td>x</td><td>0.1</td><td>1.00</td><td><strong>2.35</strong></td>" in html.replace("2.34<", "2.35<")
     assert "<td><strong>3.00</strong></td>" in html and html.count("<strong>") == 2
+    shown = figures.table(["a < b"], [["> 10"]], caption="R&D").data
+    assert all(text in shown for text in ("<caption>R&amp;D<", ">a &lt; b<", "<td>&gt; 10<"))
     plain = figures.table(["a"], [[1.0]]).data
     assert "<strong>" not in plain and "caption" not in plain
 

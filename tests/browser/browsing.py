@@ -72,8 +72,9 @@ def settle(page) -> None:
         page.wait_for_load_state("networkidle")
     page.evaluate(
         """async () => {
-            await document.fonts.ready;
             if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
+            await document.fonts.ready;  // those that MathJax asked for included
+            await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
         }"""
     )
 
