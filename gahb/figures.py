@@ -7,6 +7,7 @@ curve also has its own marker.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from html import escape
 from itertools import cycle
 from pathlib import Path
@@ -287,18 +288,19 @@ def table(
     """
     from IPython.display import HTML
 
-    lines = [f"<caption>{escape(caption, quote=False)}</caption>"] if caption else []
+    safe = partial(escape, quote=False)
+    lines = [f"<caption>{safe(caption)}</caption>"] if caption else []
     groups = groups or {}
     first = len(header) - sum(groups.values())
     spans = [(first + sum(list(groups.values())[:k]), n) for k, n in enumerate(groups.values())] or [(0, len(header))]
     if groups:
-        above = "".join(f'<th scope="colgroup" colspan="{n}">{escape(label, quote=False)}</th>' for label, n in groups.items())
+        above = "".join(f'<th scope="colgroup" colspan="{n}">{safe(label)}</th>' for label, n in groups.items())
         lines.append(f'<thead><tr><td colspan="{first}"></td>{above}</tr>')
     else:
         lines.append("<thead>")
-    lines.append("<tr>" + "".join(f'<th scope="col">{escape(h, quote=False)}</th>' for h in header) + "</tr></thead><tbody>")
+    lines.append("<tr>" + "".join(f'<th scope="col">{safe(h)}</th>' for h in header) + "</tr></thead><tbody>")
     for row in rows:
-        cells = [f"{cell:.2f}" if isinstance(cell, float) else escape(str(cell), quote=False) for cell in row]
+        cells = [f"{cell:.2f}" if isinstance(cell, float) else safe(str(cell)) for cell in row]
         for start, n in spans if bold_best else ():
             numbers = [k for k in range(start, start + n) if isinstance(row[k], float)]
             if numbers:
