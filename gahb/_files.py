@@ -1,4 +1,4 @@
-"""Files that are whole or not there, what tells that they are, and where prepared data is kept."""
+"""Files that are whole or not there, what tells that they are, and where data and the clone lie."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ._validate import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,3 +67,23 @@ def checksum(tensors: Mapping[str, Tensor], *texts: str) -> str:
 def cache_dir() -> Path:
     """Where prepared data is kept: ``GAHB_CACHE``, else ``~/.cache/gahb``."""
     return Path(os.environ.get("GAHB_CACHE") or Path.home() / ".cache" / "gahb")
+
+
+def root() -> Path:
+    """The repository's root: the folder that holds `notebooks/`.
+
+    The environment variable GAHB_ROOT if set; else the folder above the
+    package; else the nearest such folder upward from the working directory.
+    """
+    if given := os.environ.get("GAHB_ROOT"):
+        folder = Path(given).expanduser().resolve()
+        if not (folder / "notebooks").is_dir():
+            raise InputError(f"GAHB_ROOT is {given!r}, which has no folder notebooks/")
+        return folder
+    here = Path.cwd()
+    for folder in (Path(__file__).resolve().parent.parent, here, *here.parents):
+        if (folder / "notebooks" / "profiles").is_dir():
+            return folder
+    raise InputError(
+        f"no chapters found above {here}: run inside a clone of the book, or set GAHB_ROOT to one"
+    )

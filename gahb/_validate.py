@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 import numbers
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # the command line refuses bad input without waiting for torch
+    from torch import Tensor
+
+
+class InputError(ValueError):
+    """Something asked for does not exist or has the wrong form; nothing has been run or written."""
 
 
 def positive_int(name: str, value, at_least: int = 1) -> int:
@@ -17,7 +22,9 @@ def positive_int(name: str, value, at_least: int = 1) -> int:
 
 def check_points(name: str, y) -> Tensor:
     """Points of any shape (B, …), floating."""
-    if not isinstance(y, Tensor):
+    import torch
+
+    if not isinstance(y, torch.Tensor):
         raise TypeError(f"{name} must be a torch tensor, got {type(y).__name__}")
     if y.ndim < 2:
         raise ValueError(f"{name} must have a batch axis, (B, …), got shape {tuple(y.shape)}")
@@ -28,7 +35,9 @@ def check_points(name: str, y) -> Tensor:
 
 def check_images(name: str, images) -> Tensor:
     """Clean images: (n, C, H, W), floating, values in [0, 1]."""
-    if not isinstance(images, Tensor):
+    import torch
+
+    if not isinstance(images, torch.Tensor):
         raise TypeError(f"{name} must be a torch tensor, got {type(images).__name__}")
     if images.ndim != 4 or images.numel() == 0:
         raise ValueError(f"{name} must be (n, C, H, W) with at least one image, got shape {tuple(images.shape)}")
@@ -65,9 +74,11 @@ def sigma_vector(sigma, y: Tensor) -> Tensor:
 
     `sigma` is a positive finite float or a (B,) tensor; None is refused.
     """
+    import torch
+
     if sigma is None:
         raise ValueError("sigma must be a number or a tensor, got None: only a blind network does without")
-    if isinstance(sigma, Tensor):
+    if isinstance(sigma, torch.Tensor):
         if sigma.ndim > 1 or (sigma.ndim == 1 and len(sigma) != len(y)):
             raise ValueError(f"sigma must be a number or ({len(y)},), got shape {tuple(sigma.shape)}")
         vector = sigma.to(device=y.device, dtype=y.dtype).expand(len(y))
@@ -87,6 +98,8 @@ def sigma_vector(sigma, y: Tensor) -> Tensor:
 
 def check_eval(denoiser) -> None:
     """A network in training mode normalises by its batch: it is not one fixed function."""
+    import torch
+
     if isinstance(denoiser, torch.nn.Module) and any(module.training for module in denoiser.modules()):
         raise ValueError("denoiser is in training mode; call denoiser.eval() first")
 
@@ -99,6 +112,8 @@ def positive_number(name: str, value) -> float:
 
 def check_request(n, size, *, seed, start, device=None) -> None:
     """What every class of images is asked for: n images of `size`, from index `start` of stream `seed`."""
+    import torch
+
     positive_int("n", n), positive_int("size", size)
     positive_int("seed", seed, at_least=0), positive_int("start", start, at_least=0)
     try:

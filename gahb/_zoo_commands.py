@@ -27,7 +27,7 @@ from pathlib import Path
 
 import yaml
 
-from gahb._root import InputError
+from gahb._validate import InputError
 
 
 def add_to(commands) -> None:

@@ -35,7 +35,7 @@ from . import images as classes
 from ._validate import positive_int
 from .denoisers.networks import BFCNN, UNet
 from .kernels.counter import uniform
-from .risk import psnr_curve
+from .measure.risk import psnr_curve
 from .training import EVERY, ImageSource, fit
 
 NETWORKS = {"UNet": UNet, "BFCNN": BFCNN}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import sys
 import pytest
 import torch
 
-from gahb._files import checksum, replacing
+from gahb._files import checksum, replacing, root
+from gahb._validate import InputError
 
 
 def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -62,3 +64,29 @@ def test_a_checksum_is_of_all_that_it_is_given():
     digests = [checksum({"a": other}, "x") for other in others]
     digests += [checksum({"c": a}, "x"), checksum({"a": a}, "y"), checksum({}, "x")]
     assert len(set(digests)) == len(digests)
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """What tells a clone of the book: its chapters' profiles."""
+    (tmp_path / "notebooks" / "profiles").mkdir(parents=True)
+    (tmp_path / "gahb").mkdir()
+    monkeypatch.delenv("GAHB_ROOT", raising=False)
+    return tmp_path
+
+
+def test_root_from_the_environment(clone, monkeypatch):
+    monkeypatch.setenv("GAHB_ROOT", str(clone))
+    assert root() == clone
+    monkeypatch.setenv("GAHB_ROOT", str(clone / "gahb"))
+    with pytest.raises(InputError, match=r"GAHB_ROOT is '.*', which has no folder notebooks/"):
+        root()
+
+
+def test_root_upward_from_the_working_directory(clone, monkeypatch):
+    monkeypatch.setattr("gahb._files.__file__", str(clone / "elsewhere" / "site" / "gahb" / "_files.py"))
+    monkeypatch.chdir(clone / "gahb")
+    assert root() == clone
+    shutil.rmtree(clone / "notebooks")
+    with pytest.raises(InputError, match=r"no chapters found above .*: run inside a clone of the book"):
+        root()

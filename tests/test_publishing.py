@@ -19,7 +19,8 @@ from docutils import nodes
 from fontTools.ttLib import TTFont
 from matplotlib import font_manager
 
-from gahb import figures, notebooks
+from gahb import figures
+from gahb.book import chapters, running
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +31,9 @@ def ext(root):
         yield
 
 
-def executed(root: Path) -> list[notebooks.Chapter]:
+def executed(root: Path) -> list[chapters.Chapter]:
     contents = (root / "_toc.yml").read_text()
-    return [chapter for chapter in notebooks.chapters(root) if f"_executed/{chapter.stem}\n" in contents]
+    return [chapter for chapter in chapters.chapters(root) if f"_executed/{chapter.stem}\n" in contents]
 
 
 def soup(site: Path, page: str) -> BeautifulSoup:
@@ -135,7 +136,7 @@ def test_head_of_each_chapter_says_what_its_notebook_says(site, root):
         page = soup(site, f"book/_executed/{chapter.stem}")
         head = page.select_one("aside.gahb-head")
         path = root / "book" / "_executed" / f"{chapter.stem}.ipynb"
-        claims, about = notebooks.claims_of(path), notebooks.record_of(path)
+        claims, about = running.claims_of(path), running.record_of(path)
 
         links = {a.text: a["href"] for a in head.select("a.gahb-open")}
         assert links["Open in Colab"] == (
@@ -172,7 +173,7 @@ def test_head_of_each_chapter_says_what_its_notebook_says(site, root):
 def test_ledger_has_every_claim_once_and_links_to_its_cell(site, root):
     page = soup(site, "book/claims")
     rows = page.select("table.gahb-ledger tbody tr")
-    expected = [c for chapter in executed(root) for c in notebooks.claims_of(chapter_file(root, chapter))]
+    expected = [c for chapter in executed(root) for c in running.claims_of(chapter_file(root, chapter))]
     measured = [row for row in rows if "not measured" not in row.text]
     assert [row["id"] for row in measured] == [f"ledger-{claim.id}" for claim in expected]
     for row, claim in zip(measured, expected, strict=True):
@@ -182,7 +183,7 @@ def test_ledger_has_every_claim_once_and_links_to_its_cell(site, root):
         assert row.select_one("td:last-child a")["href"] == f"_executed/{claim.chapter}.html#claim-{claim.id}"
 
 
-def chapter_file(root: Path, chapter: notebooks.Chapter) -> Path:
+def chapter_file(root: Path, chapter: chapters.Chapter) -> Path:
     return root / "book" / "_executed" / f"{chapter.stem}.ipynb"
 
 
@@ -191,7 +192,7 @@ def test_run_times_are_those_of_the_notebooks(site, root):
     table = next(t for t in page.select("table") if "memory at its peak" in t.text)
     rows = [[cell.text.strip() for cell in row.select("td")] for row in table.select("tbody tr")]
     for chapter, row in zip(executed(root), rows):
-        about = notebooks.record_of(chapter_file(root, chapter))
+        about = running.record_of(chapter_file(root, chapter))
         assert row[0].startswith(f"{chapter.number} ")
         assert row[1] == about["profile"]
         number, unit = row[2].split()
@@ -267,7 +268,7 @@ def strings_of(code: str) -> set[str]:
 def test_figures_have_every_sign_that_chapters_write(root):
     """matplotlib takes no second font within a label that has a formula: it would draw a box, and warn."""
     known = TTFont(figures.SERIF).getBestCmap()
-    sources = [cell.source for chapter in notebooks.chapters(root) for cell in notebooks.source(chapter).cells
+    sources = [cell.source for chapter in chapters.chapters(root) for cell in chapters.source(chapter).cells
                if cell.cell_type == "code"]  # fmt: skip
     strings = set().union(*map(strings_of, sources), strings_of(Path(figures.__file__).read_text(encoding="utf-8")))
     signs = {sign for text in strings for sign in text if sign.isprintable()}

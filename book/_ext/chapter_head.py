@@ -16,7 +16,8 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.application import Sphinx
 
-from gahb import claims, notebooks
+from gahb import claims
+from gahb.book import chapters, running
 
 WORDS_A_MINUTE = 200
 UNREAD = (nodes.math, nodes.math_block, nodes.literal_block, nodes.raw, nodes.comment, nodes.substitution_definition)
@@ -75,10 +76,10 @@ def in_colab(app: Sphinx) -> str:
     )
 
 
-def head(app: Sphinx, chapter: notebooks.Chapter, length: int) -> str:
+def head(app: Sphinx, chapter: chapters.Chapter, length: int) -> str:
     """The box below the title, as HTML."""
     path = Path(app.srcdir) / "book" / "_executed" / f"{chapter.stem}.ipynb"
-    found, about = notebooks.claims_of(path), notebooks.record_of(path)
+    found, about = running.claims_of(path), running.record_of(path)
     minutes = math.ceil(length / WORDS_A_MINUTE)
     profile = "" if about["profile"] == "book" else f" --profile {about['profile']}"
     places = opened_in(app, chapter.stem).items()
@@ -121,7 +122,7 @@ def duration(seconds: float) -> str:
 def put_head(app: Sphinx, document: nodes.document, docname: str) -> None:
     if app.builder.format != "html":
         return
-    for chapter in notebooks.chapters(Path(app.srcdir)):
+    for chapter in chapters.chapters(Path(app.srcdir)):
         if docname == f"book/_executed/{chapter.stem}":
             title = document.next_node(nodes.title)
             below = title.parent.index(title) + 1

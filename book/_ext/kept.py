@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import gahb
-from gahb._dependencies import modules_used
 from gahb._files import replacing
+from gahb.book.dependencies import modules_used
 
 
 def code(path: str) -> list[Path]:

@@ -23,7 +23,9 @@ from sphinx.application import Sphinx
 from sphinx.errors import SphinxError
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from gahb import claims, notebooks
+from gahb import claims
+from gahb._validate import InputError
+from gahb.book import chapters, running
 
 
 class ChapterError(SphinxError):
@@ -34,9 +36,9 @@ def run_chapters(app: Sphinx, config) -> None:
     root = Path(app.srcdir)
     profile = os.environ.get("GAHB_PROFILE") or "book"
     try:
-        jobs = min(2, notebooks.cores())
-        ran = notebooks.bring_up_to_date(root, executed_folder(root), profile, tell=say, jobs=jobs)
-    except (notebooks.ChapterFailed, notebooks.InputError) as error:
+        jobs = min(2, running.cores())
+        ran = running.bring_up_to_date(root, executed_folder(root), profile, tell=say, jobs=jobs)
+    except (running.ChapterFailed, InputError) as error:
         raise ChapterError(str(error)) from None
     say(f"chapters: ran {', '.join(ran)}" if ran else "chapters: all up to date, none run")
 
@@ -61,18 +63,18 @@ def drop_thebe(app: Sphinx, config) -> None:
     ]
 
 
-def ledger(env) -> list[tuple[notebooks.Chapter, claims.Expectation]]:
+def ledger(env) -> list[tuple[chapters.Chapter, claims.Expectation]]:
     """Every claim of the executed chapters, a `Claim` where it was measured; when one changes, so does the page."""
     if "gahb_ledger" in env.temp_data:  # of this page
         return env.temp_data["gahb_ledger"]
     root, entries = Path(env.srcdir), []
     env.note_dependency(str(root / "notebooks" / "claims.yaml"))
-    for chapter in notebooks.chapters(root):
+    for chapter in chapters.chapters(root):
         path = executed_folder(root) / f"{chapter.stem}.ipynb"
         if not path.exists():
             continue
         env.note_dependency(str(path))
-        checked = notebooks.claims_of(path)
+        checked = running.claims_of(path)
         missing = {c.id: c for c in claims.load(root) if c.chapter == chapter.stem}
         for claim in checked:
             missing.pop(claim.id, None)
@@ -85,7 +87,7 @@ def verdict_of(claim: claims.Expectation) -> str:
     return claim.verdict if isinstance(claim, claims.Claim) else "not measured"
 
 
-def place_of(env, chapter: notebooks.Chapter, claim: claims.Expectation) -> str | None:
+def place_of(env, chapter: chapters.Chapter, claim: claims.Expectation) -> str | None:
     """Where the claim was checked, as an address from the page that is being made."""
     page = f"book/_executed/{chapter.stem}"
     if page not in env.found_docs:
@@ -146,7 +148,7 @@ class ClaimsLedger(SphinxDirective):
         found = [claim for _, claim in entries if isinstance(claim, claims.Claim)]
         return [nodes.paragraph("", summary(found, len(entries))), self.table([self.row(*entry) for entry in entries])]
 
-    def row(self, chapter: notebooks.Chapter, claim: claims.Expectation) -> nodes.row:
+    def row(self, chapter: chapters.Chapter, claim: claims.Expectation) -> nodes.row:
         measured, verdict = isinstance(claim, claims.Claim), verdict_of(claim)
         text = [claim.expected, claim.found if measured else "–", claim.profile if measured else "–"]
         ids = [] if "verdicts" in self.options else [f"ledger-{claim.id}"]  # of the whole ledger alone

@@ -17,7 +17,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from gahb import notebooks, zoo
+from gahb import zoo
+from gahb.book import chapters, running
 
 CLASSES = {"c_alpha": "Cᵅ images", "disks": "disks", "dead_leaves": "dead leaves", "photos": "photographs",
            "folder": "images of a folder"}  # fmt: skip
@@ -29,10 +30,10 @@ class RunTimes(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         root, rows, total, peak = Path(self.env.srcdir), [], 0.0, 0
-        for chapter in notebooks.chapters(root):
+        for chapter in chapters.chapters(root):
             path = root / "book" / "_executed" / f"{chapter.stem}.ipynb"
             self.env.note_dependency(str(path))
-            if about := notebooks.record_of(path):
+            if about := running.record_of(path):
                 memory = about.get("peak_mib", 0)
                 total, peak = total + about["seconds"], max(peak, memory)
                 made = [about["profile"], duration(about["seconds"]), size(memory), where(about)]
@@ -42,7 +43,7 @@ class RunTimes(SphinxDirective):
         rows.append(["all chapters", "", duration(total), size(peak), ""])
         return [table(["chapter", "profile", "time", "memory at its peak", "machine"], rows)]
 
-    def link(self, chapter: notebooks.Chapter) -> nodes.Node | str:
+    def link(self, chapter: chapters.Chapter) -> nodes.Node | str:
         page, said = f"book/_executed/{chapter.stem}", f"{chapter.number} {chapter.name.replace('_', ' ')}"
         if page not in self.env.found_docs:
             return said
@@ -73,7 +74,7 @@ class Versions(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         self.env.note_dependency(str(Path(self.env.srcdir) / "requirements.lock"))
         rows = [["Python", platform.python_version()], *([name, version(name)] for name in PACKAGES)]
-        return [table(["package", "version"], [*rows, ["built on", notebooks.machine()]])]
+        return [table(["package", "version"], [*rows, ["built on", running.machine()]])]
 
 
 def summed(name: str, logs: list[dict]) -> list[str]:

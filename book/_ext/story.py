@@ -26,9 +26,10 @@ from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from gahb import claims, figures, notebooks, zoo
-from gahb.basis import adaptive_basis
-from gahb.memorization import twin_similarity
+from gahb import claims, figures, zoo
+from gahb.book import chapters, running
+from gahb.jacobian.basis import adaptive_basis
+from gahb.measure.memorization import twin_similarity
 from gahb.sampling import sample
 
 DENOISER, TWINS = "calpha-2", ("faces-n10000-first", "faces-n10000-second")
@@ -114,15 +115,15 @@ class ArgumentMap(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        chapters = {chapter.number: chapter for chapter in notebooks.chapters(Path(self.env.srcdir))}
+        by_number = {chapter.number: chapter for chapter in chapters.chapters(Path(self.env.srcdir))}
         items = []
         for line in self.content:
             number, title, shows = (part.strip() for part in line.split("|"))
-            items.append(self.item(chapters.get(int(number)), number, title, shows))
+            items.append(self.item(by_number.get(int(number)), number, title, shows))
         text = f'<nav class="gahb-map" aria-label="Map of the argument"><ol>\n{chr(10).join(items)}\n</ol></nav>'
         return [nodes.raw("", text, format="html")]
 
-    def item(self, chapter: notebooks.Chapter | None, number: str, title: str, shows: str) -> str:
+    def item(self, chapter: chapters.Chapter | None, number: str, title: str, shows: str) -> str:
         title, counts, page = claims.inline(title), "planned", f"book/_executed/{chapter and chapter.stem}"
         said = f"<span>{title}</span>"
         if chapter and page in self.env.found_docs:
@@ -130,7 +131,7 @@ class ArgumentMap(SphinxDirective):
             self.env.note_dependency(str(executed))
             uri = self.env.app.builder.get_relative_uri(self.env.docname, page)
             said = f'<a href="{uri}">{title}</a>'
-            found = notebooks.claims_of(executed)
+            found = running.claims_of(executed)
             counts = f"{len(found)} claims: {counted(found)}"
         return (
             f'<li><span class="gahb-number" aria-hidden="true">{number}</span>'

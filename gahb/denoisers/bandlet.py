@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from .._validate import positive_int, positive_number, sigma_vector
-from .shrinkage import CycleSpun, analyse, check_image_shape
+from ..transforms import analyse, flow_bases
+from .shrinkage import CycleSpun, check_image_shape
 
 
 @dataclass(frozen=True)
@@ -125,42 +125,6 @@ class Bandlet(CycleSpun):
             flows = torch.where(inside, _enlarge(flow, side).to(flows), flows)
             last = side
         return kept, cost, sides, flows
-
-
-@cache
-def flow_bases(side: int, moments: int) -> Tensor:
-    """Orthonormal Alpert bases of a square along 2 × side flows: (2 side, side², side²), a basis vector a row."""
-    return torch.stack([_alpert(*_along(side, math.pi * k / (2 * side)), moments) for k in range(2 * side)])
-
-
-def _along(side: int, angle: float) -> tuple[Tensor, Tensor]:
-    """Order of a square's pixels, line by line of the flow, and their places along it, in that order."""
-    axis = (torch.arange(side, dtype=torch.float64) - (side - 1) / 2) * 2 / side
-    down, right = (grid.flatten() for grid in torch.meshgrid(axis, axis, indexing="ij"))
-    along = math.cos(angle) * right + math.sin(angle) * down
-    across = (math.cos(angle) * down - math.sin(angle) * right).round(decimals=9)  # one line is one number
-    order = along.argsort(stable=True)
-    order = order[across[order].argsort(stable=True)]
-    return order, along[order]
-
-
-def _alpert(order: Tensor, along: Tensor, moments: int) -> Tensor:
-    """Alpert's basis of sorted points: dyadic groups, details orthogonal to polynomials of the place along the flow.
-
-    A group's coarse space is spanned by the polynomials, its details are the
-    complement in the union of its halves' coarse spaces.
-    """
-    powers = along[:, None] ** torch.arange(moments)  # (n, moments)
-    size = 1 << (moments - 1).bit_length()
-    groups = torch.eye(len(along), dtype=torch.float64).unflatten(0, (-1, size))  # (groups, size, n)
-    details = []
-    while True:
-        q = torch.linalg.qr(groups @ powers, mode="complete").Q  # the polynomials first
-        coarse, detail = (q.mT @ groups).tensor_split([moments], dim=1)
-        details.append(detail.flatten(0, 1))
-        if len(coarse) == 1:
-            return torch.cat([coarse[0], *reversed(details)])[:, order.argsort()]
-        groups = coarse.unflatten(0, (-1, 2)).flatten(1, 2)
 
 
 def _squares(c: Tensor, side: int) -> Tensor:

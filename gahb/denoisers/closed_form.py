@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from .._validate import check_points, positive_int, sigma_vector
-from ..kernels.optimum import PosteriorMean
 from ..kernels.posterior import EmpiricalPosterior
+from ..kernels.posterior_mean import PosteriorMean
 
 
 class _ClosedForm:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .._validate import positive_int
 from ..kernels.disk_posterior import DiskPosterior
-from ..kernels.optimum import PosteriorMean
+from ..kernels.posterior_mean import PosteriorMean
 from .closed_form import _ClosedForm
 
 

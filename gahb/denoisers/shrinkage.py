@@ -11,14 +11,13 @@ not weakly differentiable, and Stein's identity fails for it).
 from __future__ import annotations
 
 import math
-from functools import cache
 
-import numpy as np
 import pywt
 import torch
 from torch import Tensor
 
 from .._validate import check_images, check_points, positive_int, sigma_vector
+from ..transforms import analyse, synthesise
 
 
 class Wiener:
@@ -198,33 +197,3 @@ def _sure_threshold(c: Tensor, sigma: Tensor) -> Tensor:
     risk = torch.where(energy <= 2 * math.log(n) * variance, risk, 0.0)
     least, place = risk.min(dim=-1, keepdim=True)
     return torch.where(least < 0, sizes.take_along_dim(place, dim=-1), 0.0)[..., None]
-
-
-def analyse(y: Tensor, wavelet: str, levels: int) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
-    """Orthonormal wavelet coefficients: coarse, and three details a level, finest first."""
-    details = []
-    for _ in range(levels):
-        rows, columns = y.shape[-2:]
-        if rows % 2 or columns % 2 or min(rows, columns) < 2:
-            break
-        y = _step(rows, wavelet).to(y) @ y @ _step(columns, wavelet).to(y).T
-        top, bottom = y.split(rows // 2, dim=-2)
-        (y, horizontal), (vertical, diagonal) = (part.split(columns // 2, dim=-1) for part in (top, bottom))
-        details.append((horizontal, vertical, diagonal))
-    return y, details
-
-
-def synthesise(coarse: Tensor, details: list[tuple[Tensor, Tensor, Tensor]], wavelet: str) -> Tensor:
-    """Inverse of `analyse`."""
-    y = coarse
-    for horizontal, vertical, diagonal in reversed(details):
-        y = torch.cat([torch.cat([y, horizontal], dim=-1), torch.cat([vertical, diagonal], dim=-1)], dim=-2)
-        y = _step(y.shape[-2], wavelet).to(y).T @ y @ _step(y.shape[-1], wavelet).to(y)
-    return y
-
-
-@cache
-def _step(n: int, wavelet: str) -> Tensor:
-    """One level of the periodised transform as an orthogonal (n, n) matrix: coarse rows, then detail rows."""
-    coarse, detail = pywt.dwt(np.eye(n), wavelet, mode="periodization", axis=0)
-    return torch.from_numpy(np.concatenate([coarse, detail]))

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..basis import adaptive_basis
-from ..jacobian import adaptive_filters
+from ..jacobian import adaptive_basis, adaptive_filters
 from .frames import FramesWidget, frames
 
 _NUMBERS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 25, 32, 40, 50, 64, 90, 128, 256, 512, 1024)

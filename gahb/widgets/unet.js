@@ -8,7 +8,7 @@
 // zeros, so that a 3 × 3 convolution is nine shifts of the whole plane: it runs
 // over rows and borders alike, and the border of what it writes is wiped by the
 // ReLU that follows. After the pass at y every ReLU is a mask of zeros and ones,
-// and products with J and J' are passes of the same kind (gahb.kernels.linearized).
+// and products with J and J' are passes of the same kind (gahb.jacobian.linearized).
 
 // ---------------------------------------------------------------- the assembler
 

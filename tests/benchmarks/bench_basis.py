@@ -25,7 +25,7 @@ from functools import partial
 import torch
 
 import gahb
-from gahb.kernels.linearized import linearize
+from gahb.jacobian.linearized import linearize
 
 MEASURED = 24
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch.func import jvp, vmap
 
 import gahb
-from gahb.denoisers.bandlet import _image, _squares, flow_bases
-from gahb.denoisers.shrinkage import analyse
+from gahb.denoisers.bandlet import _image, _squares
+from gahb.transforms import analyse, flow_bases
 
 F64 = torch.float64
 
@@ -30,51 +30,7 @@ def edge(size: int, degrees: float) -> torch.Tensor:
     return torch.nn.functional.avg_pool2d((across > 0.3).to(F64)[None, None], 8)
 
 
-# --- the bases ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("moments", [1, 2, 3, 4])
-@pytest.mark.parametrize("side", [2, 4, 8, 16])
-def test_every_flow_has_an_orthonormal_basis(side, moments):
-    bases = flow_bases(side, moments)
-    assert bases.shape == (2 * side, side**2, side**2)
-    identity = torch.eye(side**2, dtype=F64)
-    assert (bases @ bases.mT - identity).abs().max() < 1e-10
-    assert (bases.mT @ bases - identity).abs().max() < 1e-10  # analysis, then synthesis
-
-
-@pytest.mark.parametrize("side", [2, 4, 8])
-def test_one_moment_is_haar_of_the_sorted_pixels(side):
-    for k, basis in enumerate(flow_bases(side, 1)):
-        angle = math.pi * k / (2 * side)
-        c, s = math.cos(angle), math.sin(angle)
-        pixels = [(row, column) for row in range(side) for column in range(side)]
-        line = [round(2 / side * (c * (i - (side - 1) / 2) - s * (j - (side - 1) / 2)), 9) for i, j in pixels]
-        place = [c * j + s * i for i, j in pixels]
-        order = sorted(range(side**2), key=lambda n: (line[n], place[n]))
-        expected, width = [np.full(side**2, 1 / side)], side**2
-        while width > 1:
-            for start in range(0, side**2, width):
-                vector = np.zeros(side**2)
-                vector[order[start : start + width // 2]] = width**-0.5
-                vector[order[start + width // 2 : start + width]] = -(width**-0.5)
-                expected.append(vector)
-            width //= 2
-        products = (basis @ torch.from_numpy(np.stack(expected)).T).abs()
-        torch.testing.assert_close(products, torch.eye(side**2, dtype=F64), rtol=0, atol=1e-10)
-
-
-@pytest.mark.parametrize("moments", [1, 2, 3])
-def test_moments_vanish_along_the_flow(moments):
-    """Polynomials along the rows, any on each row, take `moments` coefficients a row."""
-    side = 8
-    at = torch.linspace(-1, 1, side, dtype=F64)
-    rows = sum(normal(side, 1, seed=p) * at**p for p in range(moments))
-    for k, image in ((0, rows), (side, rows.T)):  # along the rows, and at a right angle
-        coefficients = flow_bases(side, moments)[k] @ image.flatten()
-        assert (coefficients.abs() > 1e-10).sum() == moments * side
-        more = flow_bases(side, moments)[k] @ (image + (at**moments if k == 0 else at[:, None] ** moments)).flatten()
-        assert (more.abs() > 1e-10).sum() > moments * side
+# --- the squares -------------------------------------------------------------------------
 
 
 @given(blocks=st.tuples(st.integers(1, 3), st.integers(1, 3)), log_side=st.integers(0, 3))

@@ -3,73 +3,22 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import pytest
-import pywt
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from references import jacobian
 from torch.func import jacfwd, jacrev, vmap
 
 import gahb
-from gahb.denoisers.shrinkage import _step, _sure_threshold, analyse, synthesise
+from gahb.denoisers.shrinkage import _sure_threshold
+from gahb.transforms import analyse, synthesise
 
 F64 = torch.float64
-ORTHOGONAL = [name for name in pywt.wavelist(kind="discrete") if pywt.Wavelet(name).orthogonal and name != "dmey"]
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
-
-
-# --- the transform -----------------------------------------------------------------------
-
-
-@settings(max_examples=60)
-@given(
-    wavelet=st.sampled_from(["haar", "sym4", "db6", "coif2"]),
-    levels=st.integers(1, 6),
-    rows=st.integers(1, 20),
-    columns=st.integers(1, 20),
-    seed=st.integers(0, 10**6),
-)
-def test_perfect_reconstruction_and_energy(wavelet, levels, rows, columns, seed):
-    """Any size, square or not, odd or even: levels stop where a side turns odd."""
-    y = normal(2, 1, rows, columns, seed=seed)
-    coarse, details = analyse(y, wavelet, levels)
-    assert (synthesise(coarse, details, wavelet) - y).abs().max() < 1e-10
-    parts = [coarse, *(c for level in details for c in level)]
-    assert sum(c.numel() for c in parts) == y.numel()
-    energy = sum(c.square().sum() for c in parts)
-    assert abs(energy - y.square().sum()) < 1e-10 * y.square().sum()
-    halvings = [math.gcd(rows, columns) % 2**k == 0 for k in range(1, levels + 1)]
-    assert len(details) == sum(halvings)
-
-
-def test_every_wavelet_that_is_taken_is_orthonormal():
-    for wavelet in ORTHOGONAL:
-        for n in (2, 6, 32):
-            M = _step(n, wavelet)
-            assert (M @ M.T - torch.eye(n, dtype=F64)).abs().max() < 1e-10, (wavelet, n)
-
-
-@pytest.mark.parametrize(
-    ("wavelet", "levels", "shape"), [("sym4", 3, (32, 48)), ("haar", 2, (12, 20)), ("db3", 4, (64, 64))]
-)
-def test_coefficients_are_those_of_pywavelets(wavelet, levels, shape):
-    y = normal(*shape)
-    coarse, details = analyse(y[None, None], wavelet, levels)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Level value of")  # periodised all the same
-        reference = pywt.wavedec2(y.numpy(), wavelet, mode="periodization", level=levels)
-    np.testing.assert_allclose(coarse[0, 0].abs(), np.abs(reference[0]), atol=1e-12)
-    for level, expected in zip(details, reversed(reference[1:])):
-        ours = [c[0, 0].abs().numpy() for c in level]
-        for theirs in map(np.abs, expected):  # the three details, in one order or another
-            assert min(np.abs(theirs - c).max() for c in ours) < 1e-12
 
 
 # --- thresholding ------------------------------------------------------------------------

@@ -1,0 +1,5 @@
+from . import chapters as chapters
+from . import dependencies as dependencies
+from . import ledger as ledger
+from . import page as page
+from . import running as running

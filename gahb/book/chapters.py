@@ -1,0 +1,175 @@
+"""The book's chapters and their parameters: defaults, profiles, and what a person asks for.
+
+Nothing here runs a chapter or writes a file.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .._validate import InputError
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """`number` 1, `name` miyasawa, `stem` 01_miyasawa, `path` of the text (without one, of the notebook)."""
+
+    number: int
+    name: str
+    stem: str
+    path: Path
+
+
+def chapters(root: Path) -> list[Chapter]:
+    """All chapters under `root`, in order."""
+    found = {}
+    for suffix in (".ipynb", ".md"):  # the text wins over its twin
+        for path in (root / "notebooks").glob(f"*{suffix}"):
+            if match := re.fullmatch(r"(\d+)_(\w+)", path.stem):
+                found[path.stem] = Chapter(int(match[1]), match[2], path.stem, path)
+    return [found[stem] for stem in sorted(found)]
+
+
+def find(root: Path, key: str | int) -> Chapter:
+    """The chapter called by number (1, 01), name (miyasawa) or stem (01_miyasawa)."""
+    every, text = chapters(root), str(key)
+    for chapter in every:
+        if text in (chapter.name, chapter.stem) or (text.isdecimal() and int(text) == chapter.number):
+            return chapter
+    raise InputError(f"unknown chapter {text!r}; there are: {', '.join(c.stem for c in every) or 'none'}")
+
+
+def source(chapter: Chapter):
+    """The chapter as a notebook without outputs, each cell with a stable id."""
+    import jupytext
+
+    notebook = jupytext.read(chapter.path)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number:03d}"
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def parameters(chapter: Chapter) -> dict[str, Any]:
+    """Defaults, in order, from the cell tagged `parameters`: plain literals, `profile` among them."""
+    cells = [cell for cell in code_cells(source(chapter)) if "parameters" in tags(cell)]
+    if len(cells) != 1:
+        raise InputError(f"{chapter.stem} must have exactly one cell tagged parameters, it has {len(cells)}")
+    values = {}
+    for statement in ast.parse(cells[0].source).body:
+        try:
+            (target,) = statement.targets
+            values[target.id] = ast.literal_eval(statement.value)
+        except (AttributeError, TypeError, ValueError):
+            line = ast.unparse(statement)
+            raise InputError(
+                f"the parameters cell of {chapter.stem} must be plain literals, got {line!r}"
+            ) from None
+    if not isinstance(values.get("profile"), str):
+        raise InputError(f'the parameters cell of {chapter.stem} must end with profile = "book"')
+    return values
+
+
+def profile_values(root: Path, profile: str, chapter: Chapter) -> dict[str, Any]:
+    """All parameters of a chapter in a profile: its defaults, changed by profiles/<profile>.yaml."""
+    import yaml
+
+    folder = root / "notebooks" / "profiles"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if profile not in known:
+        raise InputError(f"unknown profile {profile!r}; there are: {', '.join(known) or 'none'}")
+    try:
+        entries = yaml.safe_load((folder / f"{profile}.yaml").read_text(encoding="utf-8")) or {}
+        values = dict(entries.get(chapter.stem) or {})
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+        raise InputError(f"profiles/{profile}.yaml must map chapters to mappings of parameters") from None
+    stems = [c.stem for c in chapters(root)]
+    if strangers := sorted(set(entries) - set(stems)):
+        known = ", ".join(stems)
+        raise InputError(
+            f"profiles/{profile}.yaml names the unknown chapter {strangers[0]!r}; there are: {known}"
+        )
+    try:
+        return {**parameters(chapter), **check_overrides(chapter, values), "profile": profile}
+    except InputError as error:
+        raise InputError(f"profiles/{profile}.yaml: {error}") from None
+
+
+def check_overrides(chapter: Chapter, given: dict[str, Any]) -> dict[str, Any]:
+    """Values for some of a chapter's parameters, as text or plain values, each in the type of its default.
+
+    A float takes an integer; nothing else changes type. A default of None
+    takes any plain literal, and text that is none as a string.
+    """
+    defaults = parameters(chapter)
+    typed = {}
+    for name, value in given.items():
+        if name == "profile":
+            raise InputError("profile is not a parameter to set: name a profile instead (--profile)")
+        if name not in defaults:
+            raise InputError(f"{chapter.stem} has no parameter {name!r}; {describe(chapter)}")
+        try:
+            typed[name] = _typed(value, defaults[name])
+        except (TypeError, ValueError):
+            wanted = f"must be {_kind(defaults[name])}, got {value!r}"
+            raise InputError(f"parameter {name} of {chapter.stem} {wanted}; {describe(chapter)}") from None
+    return typed
+
+
+def describe(chapter: Chapter) -> str:
+    """One line that lists the chapter's parameters with types and defaults."""
+    items = [(name, value) for name, value in parameters(chapter).items() if name != "profile"]
+    listed = ", ".join(f"{name} = {value!r} ({_kind(value)})" for name, value in items)
+    return f"its parameters are: {listed or 'none'}"
+
+
+def _kind(value) -> str:
+    if isinstance(value, (list, tuple)) and value:
+        return f"a {type(value).__name__} like {value!r}"
+    names = {
+        bool: "True or False",
+        int: "an integer",
+        float: "a finite number",
+        str: "a string",
+        type(None): "a literal",
+    }
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _typed(value, default):
+    """`value`, or what its text says, if it has the type of `default`; else ValueError."""
+    if isinstance(value, str) and not isinstance(default, str):
+        text = value.strip()
+        try:
+            value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            if default is not None:
+                raise ValueError(value) from None
+    if default is None:
+        json.dumps(value, allow_nan=False)
+        return value
+    if isinstance(default, (list, tuple)):
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(value)
+        return type(default)(_typed(v, next(iter(default), None)) for v in value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not type(default) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(value)
+    return value
+
+
+def code_cells(notebook) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell) -> list[str]:
+    return cell.metadata.get("tags", [])

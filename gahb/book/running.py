@@ -1,0 +1,317 @@
+"""Running the book's chapters.
+
+A chapter is `notebooks/NN_name.md` (MyST) with its Jupytext twin `.ipynb`. The
+text is what runs; an executed copy keeps in its metadata, under `gahb`, a
+stamp of everything its outputs depend on, so that it runs again only when one
+of those has changed.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import asdict
+from importlib.metadata import version
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from .._files import cache_dir, replacing
+from .._validate import InputError
+from . import ledger
+from .chapters import Chapter, chapters, code_cells, parameters, profile_values, source, tags
+from .dependencies import modules_used, networks_used
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+class ChapterFailed(RuntimeError):  # noqa: N818
+    """A chapter stopped at a cell; what had run so far is kept beside its output."""
+
+
+def dependencies(chapter: Chapter, values: dict[str, Any] | None = None) -> dict[str, Path]:
+    """Files that a chapter run with `values` depends on: modules by dotted name, data by relative path.
+
+    Data are the widgets' scripts and styles, other than what fetches them on a built page, and the zoo's
+    networks and recipes that the chapter names.
+    """
+    sources = [cell.source for cell in code_cells(source(chapter))]
+    modules, data = modules_used(sources, PACKAGE), {}
+    if "gahb.widgets" in modules:
+        paths = [path for kind in ("js", "css") for path in PACKAGE.glob(f"widgets/**/*.{kind}")]
+        data |= {path.relative_to(PACKAGE).as_posix(): path for path in paths if path.stem != "lazy"}
+    if "gahb.zoo" in modules:
+        known = _networks()
+        named = networks_used(sources, (values or {}).values(), {name for name, _ in known})
+        data |= {f"weights/{path.name}": path for name, path in known if name in named}
+    return modules | dict(sorted(data.items()))
+
+
+def _networks() -> list[tuple[str, Path]]:
+    """Recipes and weights by name: those that ship, and the weights that the user's cache holds of them."""
+    ships = [(path.stem, path) for path in PACKAGE.glob("weights/*.*")]
+    if not any((cache_dir() / "zoo").glob("*.safetensors")):
+        return ships
+    from .. import zoo  # brings torch along
+
+    return ships + [(name, path) for name, path in zoo.files().items() if path.parent != zoo.SHIPPED]
+
+
+def stamp(chapter: Chapter, values: dict[str, Any]) -> str:
+    """sha256 of what outputs depend on: code, values, package sources, the chapter's claims, torch's version.
+
+    Prose, and tags that only change how a page looks, are not in it.
+    """
+    files = dependencies(chapter, values)
+    about = {
+        "code": [cell.source for cell in code_cells(source(chapter))],
+        "values": values,
+        "files": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()},
+        "claims": [asdict(c) for c in ledger.load(_root_of(chapter)) if c.chapter == chapter.stem]
+        if "gahb.book.ledger" in files
+        else [],
+        "torch": version("torch"),
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def execute(chapter: Chapter, out: Path, values: dict[str, Any], progress: bool = True) -> None:
+    """Run the chapter with `values` and put the executed notebook at `out`, whole or not at all.
+
+    If a cell fails, `out` stays as it was, the half-run notebook lies beside it
+    as `<stem>.failed.ipynb`, and ChapterFailed names the cell and the error.
+    """
+    import nbformat
+    import papermill
+
+    out = Path(out)
+    if out.resolve().parent == chapter.path.resolve().parent:
+        raise InputError(f"out is {out}: an executed notebook must not lie among the chapters")
+    notebook, defaults, label = source(chapter), parameters(chapter), stamp(chapter, values)
+    changed = {name: _plain(value) for name, value in values.items() if value != defaults[name]}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    failed = out.with_name(f"{out.stem}.failed.ipynb")
+    manager, peak = _kernel_manager(_root_of(chapter), values["profile"])
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}-") as folder:
+        start, running = Path(folder, "start.ipynb"), Path(folder, "running.ipynb")
+        nbformat.write(notebook, start)
+        began = time.monotonic()
+        try:
+            ran = papermill.execute_notebook(
+                start, running, changed, kernel_name="python3", language="python", start_timeout=120,
+                progress_bar={"desc": chapter.stem} if progress and sys.stderr.isatty() else False,
+                kernel_manager_class=manager,
+            )  # fmt: skip
+        except BaseException as error:
+            if running.exists():
+                os.replace(running, failed)
+            if reason := _reason(error):
+                raise ChapterFailed(f"{chapter.stem}: {reason}; the half-run notebook is {failed}") from None
+            raise
+    ran.metadata["gahb"] = {
+        "chapter": chapter.stem, "profile": values["profile"], "stamp": label, "torch": version("torch"),
+        "parameters": {name: _plain(value) for name, value in values.items()},
+        "seconds": round(time.monotonic() - began, 1), "machine": machine(), "threads": _threads(), **peak,
+    }  # fmt: skip
+    _replace(_dressed(notebook, ran), out)
+    failed.unlink(missing_ok=True)
+
+
+def bring_up_to_date(
+    root: Path,
+    out_dir: Path,
+    profile: str = "book",
+    progress: bool = True,
+    tell: Callable[[str], None] | None = None,
+    jobs: int = 1,
+) -> list[str]:
+    """Make `out_dir` hold every chapter as it now is; the stems of those that had to run.
+
+    A chapter whose stamp is unchanged is not run: if its prose has changed, the
+    new text takes the stored outputs. `tell` is called with a line before each run.
+    Up to `jobs` chapters run side by side, each with its share of the cores and no
+    progress bar; when one fails, no other begins, and those that run are finished first.
+    """
+    stale = []
+    for chapter in chapters(root):
+        out = Path(out_dir) / f"{chapter.stem}.ipynb"
+        values = profile_values(root, profile, chapter)
+        old = _read(out)
+        if old is not None and old.metadata.get("gahb", {}).get("stamp") == stamp(chapter, values):
+            new = _dressed(source(chapter), old)
+            if new != old:
+                _replace(new, out)
+            continue
+        stale.append((chapter, out, values))
+
+    def announced(run):
+        if tell:
+            tell(f"running {run[0].stem} (profile {profile})")
+        return run
+
+    if jobs == 1 or len(stale) < 2:
+        for run in stale:
+            execute(*announced(run), progress)
+    else:
+        _side_by_side(map(announced, stale), jobs)
+    return [chapter.stem for chapter, *_ in stale]
+
+
+def _side_by_side(runs: Iterator[tuple[Chapter, Path, dict[str, Any]]], jobs: int) -> None:
+    """`execute` each in a process of its own, the next one asked for when there is room for it."""
+    share = max(1, cores() // jobs)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _compute_with, (share,)) as pool:
+        running = {pool.submit(execute, *run, False) for run in islice(runs, jobs)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for run in done:
+                run.result()  # an error leaves the block, at whose end the others are waited for
+            running |= {pool.submit(execute, *run, False) for run in islice(runs, len(done))}
+
+
+def _compute_with(threads: int) -> None:
+    """So many threads in what this process starts, unless the user has asked for a number."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+
+
+def claims_of(path: Path) -> tuple[ledger.Claim, ...]:
+    """The claims that an executed notebook carries, in order; of a claim checked twice, the last."""
+    content = _content(path)
+    if content is None:
+        raise InputError(f"{path} is not a notebook that can be read")
+    found = {}
+    for cell in content["cells"]:
+        for output in cell.get("outputs", ()):
+            if record := output.get("metadata", {}).get(ledger.KEY):
+                found[record["id"]] = ledger.from_json(record)
+    return tuple(found.values())
+
+
+def machine() -> str:
+    """System, processor and the number of cores that this process may use: `Linux x86_64, 2 cores`."""
+    return f"{platform.system()} {platform.machine()}, {cores()} core{'s' * (cores() > 1)}"
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _threads() -> int:
+    """How many threads a kernel that starts now computes with."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() else cores()
+
+
+def record_of(path: Path) -> dict[str, Any]:
+    """What `execute` wrote down about a run: profile, parameters, seconds, machine, …; {} if there is nothing."""
+    content = _content(path)
+    return {} if content is None else content["metadata"].get("gahb", {})
+
+
+def _dressed(notebook, executed):
+    """The source's cells with the executed notebook's outputs, by order of code cells."""
+    new = copy.deepcopy(notebook)
+    injected = [cell for cell in code_cells(executed) if "injected-parameters" in tags(cell)]
+    stored = [cell for cell in code_cells(executed) if "injected-parameters" not in tags(cell)]
+    for cell, ran in zip(code_cells(new), stored, strict=True):
+        cell.outputs, cell.execution_count = copy.deepcopy(ran.outputs), ran.execution_count
+    for cell in injected:  # right after the defaults that it overrides
+        position = next(i for i, c in enumerate(new.cells) if "parameters" in tags(c))
+        new.cells.insert(position + 1, copy.deepcopy(cell))
+        new.cells[position + 1].update(id="injected-parameters")
+        new.cells[position + 1].metadata = {"tags": ["injected-parameters"]}
+    for key in ("gahb", "widgets", "language_info"):
+        if key in executed.metadata:
+            new.metadata[key] = executed.metadata[key]
+    return new
+
+
+def _reason(error: BaseException) -> str | None:
+    """What went wrong in a notebook, on one line; None for what is not the notebook's doing."""
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    if isinstance(error, PapermillExecutionError):
+        line = next((line for line in error.source.splitlines() if line.strip()), "")
+        said = f"{error.ename}: {' '.join(error.evalue.split())}"
+        return f"cell In [{error.exec_count}] ({line.strip()!r}) raised {said}"
+    return "its kernel died, perhaps for want of memory" if isinstance(error, DeadKernelError) else None
+
+
+def _kernel_manager(root: Path, profile: str) -> tuple[type, dict[str, int]]:
+    """A kernel of the very interpreter that runs this, and, once it is done, its peak memory."""
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+
+    quiet = "--IPKernelApp.log_level=50"  # else a line about sockets or an interrupt at every end of a good run
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", quiet]
+    environment = {
+        "GAHB_ROOT": str(root),
+        "GAHB_PROFILE": profile,  # in the short ones the zoo trains nothing
+        # figures go into the notebook, whatever MPLBACKEND the caller has
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
+    spec = KernelSpec(argv=command, display_name="Python 3", language="python", env=environment)
+    peak: dict[str, int] = {}
+
+    class Manager(AsyncKernelManager):
+        @property
+        def kernel_spec(self):
+            return spec
+
+        async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
+            status = Path(
+                f"/proc/{getattr(self.provisioner, 'pid', None)}/status"
+            )  # Linux; elsewhere not said
+            if status.exists() and (match := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+                peak["peak_mib"] = int(match[1]) // 1024
+            await super().shutdown_kernel(now=now, restart=restart)
+
+    return Manager, peak
+
+
+def _read(path: Path):
+    """The notebook at `path`, or None if there is none or it is broken."""
+    import nbformat
+
+    try:
+        return nbformat.read(path, as_version=4)
+    except (OSError, ValueError, AttributeError, nbformat.ValidationError):
+        return None
+
+
+def _content(path: Path) -> dict[str, Any] | None:
+    """What the notebook at `path` holds, as JSON; `_read` checks it against the schema too, which takes seconds."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return content if {"cells", "metadata"} <= set(content) else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _replace(notebook, out: Path) -> None:
+    """Write the notebook at `out`, whole or not at all."""
+    import nbformat
+
+    with replacing(out) as partial, open(partial, "w", encoding="utf-8") as file:
+        nbformat.write(notebook, file)
+
+
+def _plain(value):
+    """Tuples as lists: papermill would inject a tuple as a string."""
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _root_of(chapter: Chapter) -> Path:
+    return chapter.path.resolve().parent.parent

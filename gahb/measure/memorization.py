@@ -1,0 +1,75 @@
+"""Is a sample a copy: its nearest training image, and its twin of another training set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from .._validate import positive_int
+from ..kernels.similarity import most_similar, unit
+
+
+def nearest(samples: Tensor, images: Tensor, *, block: int = 1024) -> tuple[Tensor, Tensor]:
+    r"""The most similar of `images` to each sample: similarity (n,) and index (n,).
+
+    Similarity is the mean-removed cosine, in [−1, 1],
+
+    $$\frac{\langle a - \bar a,\, b - \bar b\rangle}{\|a - \bar a\|\,\|b - \bar b\|},$$
+
+    $\bar a$ the mean over the pixels of a: brightness and contrast do not count.
+    It is 0 with a constant image. The images are read once, block by block, so
+    that memory does not depend on how many they are; they may be memory-mapped.
+    Of images whose similarities agree to 1e-6, any can be named. ValueError
+    where a value is not finite.
+
+    Parameters
+    ----------
+    samples : (n, …). images : (N, …), N ≥ 1, of the same shape of image; any
+        dtype and scale, uint8 included. block : images read at a time.
+    """
+    _check_images("samples", samples), _check_images("images", images)
+    positive_int("block", block)
+    if len(images) == 0 or images.shape[1:] != samples.shape[1:]:
+        raise ValueError(
+            f"images must be (N, {', '.join(map(str, samples.shape[1:]))}) with N ≥ 1, got {tuple(images.shape)}"
+        )
+    index = most_similar(samples, images, block)
+    return twin_similarity(samples, images[index.to(images.device)].to(samples.device)), index
+
+
+def twin_similarity(a: Tensor, b: Tensor) -> Tensor:
+    """Mean-removed cosine of paired images (n,), as in :func:`nearest`, float64; `a` and `b` are (n, …)."""
+    _check_images("a", a), _check_images("b", b)
+    if a.shape != b.shape:
+        raise ValueError(f"b must be shaped like a, {tuple(a.shape)}, got {tuple(b.shape)}")
+    return (unit(a, torch.float64) * unit(b, torch.float64)).sum(dim=1).clamp(-1, 1)
+
+
+def margins(samples: Mapping[int, Sequence[Tensor]], sets: Mapping[int, Sequence[Tensor]]) -> dict[int, Tensor]:
+    r"""How much more alike twins' samples are than each is to its nearest training image, by N: (n,) each.
+
+    $$\cos(a_k, b_k) - \tfrac12\Bigl(\max_{x \in S_1} \cos(a_k, x) + \max_{x \in S_2} \cos(b_k, x)\Bigr)$$
+
+    with the mean-removed cosine; twins overtake their training images where it
+    turns positive (:func:`gahb.crossing`).
+
+    Parameters
+    ----------
+    samples : N → the samples a, b of the two networks, (n, …) each, from the
+        same noise. sets : N → their training sets $S_1, S_2$.
+    """
+    if set(samples) != set(sets):
+        raise ValueError(f"samples and sets must be of the same N, got {sorted(samples)} and {sorted(sets)}")
+    return {
+        size: twin_similarity(*pair) - sum(nearest(a, own)[0] for a, own in zip(pair, sets[size], strict=True)) / 2
+        for size, pair in samples.items()
+    }
+
+
+def _check_images(name: str, images) -> None:
+    if not isinstance(images, Tensor):
+        raise TypeError(f"{name} must be a torch tensor, got {type(images).__name__}")
+    if images.ndim < 2:
+        raise ValueError(f"{name} must be (n, …), got shape {tuple(images.shape)}")

@@ -1,0 +1,386 @@
+"""The command gahb: what it leaves behind, its exit codes, and the one line for bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import nbformat
+import pytest
+from tiny_chapters import write
+
+from gahb import cli
+from gahb.book.page import _sources, html, plain
+from gahb.cli import doctor
+
+CODE = """
+from gahb import claims
+claims.begin(chapter="01_tiny", profile=profile)
+claims.check("first", sigma)
+print("size", size)
+"""
+LEDGER = """
+- {id: first, chapter: 01_tiny, statement: The noise is small., source: equation (3), at_most: 1}
+"""
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A root with one chapter that checks one claim; the working directory lies outside it."""
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    (root / "notebooks" / "profiles").mkdir(parents=True)
+    elsewhere.mkdir()
+    for profile in ("smoke", "book", "paper"):
+        (root / "notebooks" / "profiles" / f"{profile}.yaml").write_text("")
+    (root / "notebooks" / "profiles" / "smoke.yaml").write_text("01_tiny: {size: 2}")
+    (root / "notebooks" / "claims.yaml").write_text(LEDGER)
+    write(root, "01_tiny", CODE)
+    monkeypatch.setenv("GAHB_ROOT", str(root))
+    monkeypatch.chdir(elsewhere)
+    return root
+
+
+def test_rerun_leaves_notebook_page_and_claims(tree, capsys, tmp_path):
+    assert cli.main(["rerun", "tiny", "-p", "sigma", "-1e-3", "-p", "size", "3", "--out", "runs/"]) == 0
+    runs = tmp_path / "elsewhere" / "runs"
+    assert sorted(path.name for path in runs.iterdir()) == ["01_tiny.html", "01_tiny.ipynb", "claims.json"]
+    (claim,) = json.loads((runs / "claims.json").read_text())
+    label = "book, with sigma=-0.001, size=3"
+    assert (claim["id"], claim["measured"], claim["profile"]) == ("first", -1e-3, label)
+    assert nbformat.read(runs / "01_tiny.ipynb", 4).metadata.gahb.parameters["size"] == 3
+    assert "size 3" in (runs / "01_tiny.html").read_text()
+    said = capsys.readouterr().out
+    assert f"first: holds; measured −0.001, expected ≤ 1 (profile {label})" in said
+    assert not list((tree / "notebooks").glob("*.ipynb"))
+
+    assert cli.main(["claims", "runs"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("holds        first: measured −0.001, expected ≤ 1\n")
+    assert said.endswith("claims 1; holds 1\n")
+    assert cli.main(["claims", "runs/01_tiny.ipynb", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [claim]
+
+
+MYST = """(label)=
+## Title, *here*
+
+By {eq}`eq-two` and {prf:ref}`thm`, on the way to {ref}`the end <end>` of [](#label), [](#gone) and {ref}`label`:
+
+```{prf:theorem} Miyasawa; equation (3)
+:label: thm
+
+$$
+x = y
+$$ (eq-one)
+
+It is {glue:text}`gain:.1f` dB, {glue:text}`missing:.1f`.
+```
+
+```{prf:lemma}
+:label: lem
+$$y = x$$ (eq-two)
+```
+
+```{prf:proof}
+Clear.
+```
+
+```{dropdown} Answers
+None; see {prf:ref}`lem`.
+```
+
+```bash
+(label)=
+gahb rerun 1
+```
+"""
+PLAIN = """<a id="label"></a>
+
+## Title, *here*
+
+By (2) and Theorem 1, on the way to the end of [Title, *here*](#label), [gone](#gone) and Title, *here*:
+
+**Theorem 1 (Miyasawa; equation (3)).**
+
+
+$$
+x = y
+\\tag{1} $$
+
+It is 1.2 dB, (missing).
+
+
+**Lemma 1.**
+
+$$y = x\\tag{2} $$
+
+
+**Proof.**
+
+Clear.
+
+
+**Answers.**
+
+None; see Lemma 1.
+
+
+```bash
+(label)=
+gahb rerun 1
+```"""
+
+
+def page_of(*cells, sources=None) -> list[str]:
+    """Sources of the plain notebook's Markdown cells; a string is Markdown, anything else is a cell."""
+    cells = [nbformat.v4.new_markdown_cell(cell) if isinstance(cell, str) else cell for cell in cells]
+    notebook = plain(nbformat.v4.new_notebook(cells=cells), sources or {})
+    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def figure(name: str, caption: str, alt: str):
+    about = {"figure": {"name": name, "caption": caption}, "image": {"alt": alt}}
+    output = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo=", "text/plain": "a figure"})
+    return nbformat.v4.new_code_cell("draw()", metadata={"mystnb": about}, outputs=[output])
+
+
+def glued(name: str, text: str):
+    output = nbformat.v4.new_output(
+        "display_data", {"application/papermill.record/text/plain": text}, metadata={"scrapbook": {"name": name}}
+    )
+    return nbformat.v4.new_code_cell("glue()", outputs=[output])
+
+
+def test_what_only_sphinx_knows_is_put_plainly():
+    (text,) = page_of(MYST, glued("gain", "1.234"))
+    assert text == PLAIN
+
+
+def test_numbers_run_through_the_whole_notebook():
+    theorem = "```{prf:theorem}\n:label: thm-%s\n$$x$$ (eq-%s)\n```"
+    texts = page_of("{eq}`eq-b`, {prf:ref}`thm-b`", theorem % ("a", "a"), theorem % ("b", "b"))
+    assert texts[0] == "(2), Theorem 2"
+    assert ["**Theorem 2.**" in text and r"\tag{2}" in text for text in texts] == [False, False, True]
+
+
+def test_figures_are_numbered_captioned_and_described(tree, tmp_path):
+    first = figure("fig-a", "See {eq}`eq` and {numref}`fig-b`, $x^2$.", "A curve that \"falls\"")
+    second = figure("fig-b", "The second.", "Dots")
+    text, *captions = page_of("$$x$$ (eq)\n\n{numref}`fig-b`; {numref}`Fig. %s <fig-a>`", first, second)
+    assert text.endswith("Figure 2; Fig. 1")
+    assert captions == ["**Figure 1.** See (1) and Figure 2, $x^2$.", "**Figure 2.** The second."]
+
+    path = tmp_path / "a.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[figure("fig-a", "One.", "A curve that \"falls\"")]), path)
+    shown = html(path)
+    (picture,) = re.findall(r"<img[^>]*>", shown)
+    assert 'alt="A curve that &quot;falls&quot;"' in picture or "alt='A curve that \"falls\"'" in picture
+    assert "data:image/png;base64,iVBORw0KGgo=" in picture
+    assert shown.index("<img") < shown.index("<strong>Figure 1.</strong> One.")
+
+
+BIBLIOGRAPHY = r"""
+@article{one, author = {Miyasawa, Koichi}, title = {On a line: left out},
+@book{two,
+  title = {An {a}uthor = {X}},
+  author = "Peyr{\'e}, Gabriel and {\v{S}}im, J",
+  year = 2008
+}
+@article{three,
+  author = {Gar{\c{c}}on, A. and
+            B, C. and D, E.},
+  year = {2014},
+}
+@misc{team,
+  author = {{the book team}},
+  year = {2020}
+}
+"""
+
+
+def test_citations_say_authors_and_year(tree, tmp_path):
+    (tree / "book").mkdir()
+    (tree / "book" / "references.bib").write_text(BIBLIOGRAPHY)
+    path = tmp_path / "a.ipynb"
+    prose = "T {cite:t}`three`; P {cite:p}`two,team`; U {cite:t}`one`, {cite:p}`gone`."
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(prose)]), path)
+    shown = html(path)
+    assert "T Garçon et al. (2014); P (Peyré and Šim 2008; the book team 2020); U one, (gone)." in shown
+
+
+def test_every_entry_of_the_bibliography_is_read(root):
+    text = (root / "book" / "references.bib").read_text()
+    found = _sources(root / "book" / "references.bib")
+    assert list(found) == re.findall(r"^@\w+\{([^,]+),", text, re.MULTILINE)
+    assert not [who for who, _ in found.values() if re.search(r"[\\{}\"]", who)]
+    assert found["peyre2008orthogonal"] == ("Peyré and Mallat", "2008")
+
+
+def test_the_page_needs_no_network_where_the_vendored_files_are(tree, tmp_path):
+    path = tmp_path / "a.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(), path)
+
+    def loads() -> list[str]:
+        return re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"([^\"]*)", html(path))
+
+    assert {urlsplit(address).scheme for address in loads()} == {"https"}
+    mathjax = tree / "book" / "_static" / "vendor" / "mathjax" / "tex-mml-chtml.js"
+    mathjax.parent.mkdir(parents=True)
+    mathjax.write_text("")
+    (address,) = loads()
+    assert Path(url2pathname(urlsplit(address).path)) == mathjax
+    assert "https://" not in re.sub(r"<style.*?</style>", "", html(path), flags=re.DOTALL)
+
+
+def test_glued_numbers_stand_in_the_page(tree, tmp_path):
+    code = "from myst_nb import glue\nglue('gain', 2.346, display=False)"
+    write(tree, "01_tiny", code, prose="It gains {glue:text}`gain:.2f` dB.")
+    assert cli.main(["rerun", "1", "--quiet"]) == 0
+    page = (tmp_path / "elsewhere" / "runs" / "01_tiny.html").read_text()
+    assert "It gains 2.35 dB." in page
+
+
+def test_rerun_in_a_profile(tree, tmp_path, capsys):
+    assert cli.main(["rerun", "1", "--profile", "smoke", "--quiet"]) == 0
+    notebook = nbformat.read(tmp_path / "elsewhere" / "runs" / "01_tiny.ipynb", 4)
+    assert (notebook.metadata.gahb.profile, notebook.metadata.gahb.parameters["size"]) == ("smoke", 2)
+    (claim,) = json.loads((tmp_path / "elsewhere" / "runs" / "claims.json").read_text())
+    assert claim["verdict"] == "not judged"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rerun", "9"], "unknown chapter '9'; there are: 01_tiny"),
+        (["rerun", "1", "--profile", "vast"], "unknown profile 'vast'; there are: book, paper, smoke"),
+        (
+            ["rerun", "1", "-p", "sgma", "1"],
+            "01_tiny has no parameter 'sgma'; its parameters are: sigma = 0.1 (a",
+        ),
+        (
+            ["rerun", "1", "-p", "sigma", "big"],
+            "parameter sigma of 01_tiny must be a finite number, got 'big'; its",
+        ),
+        (
+            ["rerun", "1", "-p", "sigma", "1", "-p", "sigma", "2"],
+            "parameter sigma is given twice: '1' and '2'",
+        ),
+        (["rerun", "1", "-p", "profile", "paper"], "name a profile instead (--profile)"),
+        (["rerun", "1", "--out", "file"], "--out must be a folder, and file is a file"),
+        (["claims"], "_executed does not exist: build the book first (make book)"),
+        (["claims", "nowhere"], "gahb: nowhere does not exist"),
+        (["claims", "file"], "file is not a notebook that can be read"),
+        (["claims", "."], "no executed chapter in .: build the book, or gahb rerun one"),
+    ],
+)
+def test_bad_input_is_one_line_and_runs_nothing(tree, tmp_path, capsys, arguments, message, monkeypatch):
+    (tmp_path / "elsewhere" / "file").write_text("")
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: pytest.fail("it ran"))
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.startswith("gahb: ")
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rerun", "1", "-p", "sigma"], "argument -p: expected 2 arguments"),
+        (["rerun"], "the following arguments are required: CHAPTER"),
+        ([], "the following arguments are required: COMMAND"),
+        (["train"], "invalid choice: 'train'"),
+    ],
+)
+def test_bad_usage_is_one_line(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_a_failing_chapter_is_one_line_and_leaves_the_last_results(tree, tmp_path, capsys):
+    runs = tmp_path / "elsewhere" / "runs"
+    assert cli.main(["rerun", "1", "--quiet"]) == 0
+    good = {path.name: path.read_bytes() for path in runs.iterdir()}
+    write(tree, "01_tiny", CODE, "raise ValueError('two\\nlines')")
+    assert cli.main(["rerun", "1", "--quiet"]) == 1
+    said = capsys.readouterr().err
+    assert "raised ValueError: two lines; the half-run notebook is" in said
+    assert said.count("\n") == 1
+    assert (runs / "01_tiny.failed.ipynb").exists()
+    assert {name: (runs / name).read_bytes() for name in good} == good
+    assert cli.main(["claims", "runs"]) == 0  # the half-run notebook is not part of the ledger
+
+
+def test_a_full_disk_is_one_line(tree, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("papermill.execute_notebook", full)
+    assert cli.main(["rerun", "1"]) == 1
+    assert capsys.readouterr().err == "gahb: [Errno 28] No space left on device\n"
+
+
+def test_doctor_says_what_is_there_and_what_it_means(capsys):
+    code = cli.main(["doctor"])
+    said = capsys.readouterr().out
+    for name in (
+        "python",
+        "torch",
+        "cuda",
+        "compiler",
+        "threads",
+        "papermill",
+        "jupyter-book",
+        "node",
+        "browser",
+        "book",
+        "cache",
+        "zoo",
+    ):
+        assert f"  {name} " in said
+    assert code == 0, said
+
+
+def test_doctor_names_what_is_missing(capsys, monkeypatch, tmp_path):
+    real = doctor.version
+
+    def version(package):
+        if package == "papermill":
+            raise doctor.PackageNotFoundError(package)
+        return real(package)
+
+    monkeypatch.setattr(doctor, "version", version)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    monkeypatch.setenv("GAHB_ROOT", str(tmp_path))
+    assert cli.main(["doctor"]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("! papermill") and line.endswith("missing") for line in said)
+    assert any(line.startswith("! book") for line in said)
+    assert any(line.startswith("  browser") and line.endswith("no Chromium") for line in said)
+    assert any("the tests of the built pages are skipped" in line for line in said)
+    assert any(line.startswith("  compiler") and line.endswith("none") for line in said)
+    assert any(line.startswith("  node") and line.endswith("none") for line in said)
+
+
+def test_the_command_does_not_import_torch_to_refuse():
+    code = """
+import sys
+from gahb import cli
+code = cli.main(["claims", "/nowhere"])
+sys.exit(3 if "torch" in sys.modules else code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr

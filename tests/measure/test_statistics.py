@@ -1,0 +1,87 @@
+"""Statistics against other ways to the same number, and errors against the spread over repetitions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import gahb
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_share_and_its_error():
+    """The error is that of the binomial law where it is not small; all of 64 is no certainty."""
+    assert gahb.statistics.share(torch.ones(64)) == (1.0, pytest.approx((66 * 2 / 68**3) ** 0.5))
+    assert gahb.statistics.share(torch.zeros(64, dtype=torch.bool))[1] == gahb.statistics.share(torch.ones(64))[1]
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.rand(2000, 100, generator=generator) < 0.3
+    shares, errors = zip(*(gahb.statistics.share(row) for row in drawn))
+    assert abs(np.mean(shares) - 0.3) < 0.005 and np.mean(errors) == pytest.approx(np.std(shares), rel=0.06)
+    with pytest.raises(ValueError, match=r"hits must be \(n,\) with n ≥ 1, got \(0,\)"):
+        gahb.statistics.share(torch.ones(0))
+
+
+def test_ratio_of_means_and_its_error():
+    """Against the spread of the ratio over many independent samples."""
+    generator = torch.Generator().manual_seed(0)
+    common = torch.rand(2000, 50, generator=generator)
+    a, b = 0.5 * common + 0.1 * torch.rand(2000, 50, generator=generator), common + 0.2
+    ratios, errors = zip(*(gahb.ratio_of_means(p, q) for p, q in zip(a, b)))
+    spread = torch.tensor(ratios).std()
+    assert abs(torch.tensor(errors).mean() / spread - 1) < 0.06
+    with pytest.raises(ValueError, match=r"must be two \(n,\) samples with n ≥ 2, got \(1,\) and \(1,\)"):
+        gahb.ratio_of_means(a[0, :1], b[0, :1])
+
+
+def test_rank_correlation_is_spearmans():
+    from scipy.stats import spearmanr
+
+    a, b = normal(3, 9), normal(3, 9, seed=1)
+    expected = [spearmanr(u, v).statistic for u, v in zip(a, b)]
+    assert gahb.statistics.rank_correlation(a, b).tolist() == pytest.approx(expected)
+
+
+def test_a_trend_and_the_scatter_of_no_trend():
+    """Of orders: exact; the error is that of random orders, and pairs with a NaN do not count."""
+    trend = gahb.statistics.trend
+    assert trend([1, 2, 3, 9], [10, 20, 30, 31]) == (1, 3**-0.5)
+    assert trend([1, 2, 3, 4, 5], [10, 20, 30, 31, 40]) == (1, 0.5)
+    assert trend([3, math.nan, 2, 1, 5], [1, 2, 2.5, 3, math.nan]) == (-1, 2**-0.5)
+    assert all(map(math.isnan, trend([1, 2], [2, 1]) + trend([1, 2, 3], [1, math.nan, 3])))
+    generator = np.random.default_rng(0)
+    rho, error = map(np.array, zip(*(trend(range(6), generator.permutation(6)) for _ in range(4000))))
+    assert abs(rho.mean()) < 0.03 and rho.std() == pytest.approx(error[0], rel=0.05)
+    with pytest.raises(ValueError):
+        trend([1, 2, 3], [1, 2])
+
+
+def test_crossing_of_a_line_in_log_n_is_exact():
+    levels = {n: torch.full((50,), -1 + 0.5 * math.log10(n)) for n in (1, 10, 1000, 100_000)}
+    n, low, high = gahb.crossing(levels)
+    assert n == pytest.approx(100) and low == pytest.approx(100) and high == pytest.approx(100)
+
+
+def test_crossing_has_an_interval_that_covers():
+    generator = torch.Generator().manual_seed(3)
+    covered = 0
+    for trial in range(60):
+        noise = 0.5 * torch.randn(40, generator=generator, dtype=torch.float64)  # common to all N
+        steps = {n: 0.3 * torch.randn(40, generator=generator) for n in (1, 10, 100, 1000)}
+        values = {n: math.log10(n / 50) + noise + step for n, step in steps.items()}
+        n, low, high = gahb.crossing(values, draws=300, seed=trial)
+        assert low < n < high
+        covered += low < 50 < high
+    assert 52 <= covered <= 60  # 95 % of 60 is 57, with a standard deviation of 1.7
+
+
+def test_crossing_where_nothing_crosses():
+    assert all(math.isnan(v) for v in gahb.crossing({1: torch.ones(4), 10: torch.ones(4)}))
+    assert all(math.isnan(v) for v in gahb.crossing({1: -torch.ones(4), 10: -torch.ones(4)}))
+    with pytest.raises(ValueError, match="at least two N"):
+        gahb.crossing({10: torch.ones(4)})
