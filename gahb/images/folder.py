@@ -1,143 +1,439 @@
-"""Any folder of images as a tensor: cropped, gray, resized, without near-duplicates."""
+"""Any folder of images as a tensor: cropped, resized, grey or in colour, without near-duplicates."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import stat
+import sys
 import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from .._files import cache_dir, replacing
 from .._progress import bar
 from .._validate import positive_int
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
-_SIGNATURE = 20  # duplicates are looked for at 20×20 pixels
+SUFFIXES = {
+    ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+}
+NOTES = {".csv", ".db", ".html", ".ini", ".json", ".md", ".tsv", ".txt", ".xml", ".yaml", ".yml"}  # beside images
+SKIPPED = {  # what is left out, as the warning says it: of one, of several
+    "duplicates": ("near-duplicate", "near-duplicates"),
+    "unreadable": ("unreadable file", "unreadable files"),
+    "folders": ("unreadable folder", "unreadable folders"),
+    "formats": ("file in a format that is not read", "files in formats that are not read"),
+    "links": ("link that is not followed", "links that are not followed"),
+}
+_NAMED = 5  # of what is skipped, so many are named
+_SIGNATURE = 20  # near-duplicates are looked for at 20×20 pixels
+_FEW = 4096  # of fewer images, all correlations are computed
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT, _ORIENTATION = 258, 262, 339, 274
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def folder(path: str | os.PathLike, size: int, *, limit: int | None = None, progress: bool = True) -> Tensor:
-    """Images below a folder: float32 (n, 1, size, size) in [0, 1], in order of their paths.
+def folder(path: str | os.PathLike, size: int, *, channels: int = 1, limit: int | None = None,
+           progress: bool = True) -> Tensor:
+    r"""All images below a folder, as square pictures of one size, in the order of their paths.
 
-    Each image is cropped to its central square, turned grey and resized with
-    anti-aliasing; smaller images are enlarged, with a warning that counts them
-    (enlarged images are smooth, and easier to denoise). Of images that
-    correlate by more than 0.95 (or less than −0.95) at 20×20 pixels only the
-    first is kept, and of flat ones too. The result is cached as uint8 in the user's cache (``GAHB_CACHE``, else
-    ``~/.cache/gahb``) until a file of the folder changes.
+    Each image is turned as its EXIF orientation says, cropped to its central
+    square, and resized by Pillow's Lanczos filter, which is anti-aliased.
+    Grey is the luma $0.299 R + 0.587 G + 0.114 B$ of the stored values; colour
+    profiles are ignored. Transparent pixels are laid on a **white** ground.
+    Integers of 8, 12 and 16 bits are scaled so that 1 is the largest number of
+    so many bits. Images that do not say which value is white (32-bit and signed
+    integers, floating point) are skipped by name. Of a file with several
+    pictures the first is read.
+
+    Two images are near-duplicates if their pixels, at 20×20 and with the mean
+    of each channel removed, correlate by more than 0.95 or less than −0.95; all
+    images of one plain colour are near-duplicates of each other. The first in
+    the order of paths is kept.
+
+    One warning counts and names what is skipped, every time that the folder is
+    read, from the cache too: near-duplicates, unreadable files and folders,
+    files in other formats, links to folders and links that lead nowhere (links
+    to files are read). It also counts the images smaller than `size`, which are
+    enlarged: enlarged images are smooth, and easier to denoise.
+
+    The images are cached as 8-bit integers in the user's cache (``GAHB_CACHE``,
+    else ``~/.cache/gahb``) until a file of the folder changes.
 
     Parameters
     ----------
-    path : folder, searched recursively.
-    size : side in pixels.
-    limit : number of images wanted; ValueError if the folder holds fewer.
+    path : str or path
+        The folder; its subfolders are searched too.
+    size : int
+        Side of the pictures in pixels, at least 1.
+    channels : int
+        1 for grey, 3 for red, green and blue.
+    limit : int, optional
+        How many images are wanted; all by default.
+    progress : bool
+        Whether a progress bar may be shown.
 
-    Unreadable images are skipped with one warning that counts and names them;
-    ValueError if none is left, FileNotFoundError if there is no such folder.
+    Returns
+    -------
+    Tensor
+        float32 (n, channels, size, size), values in [0, 1].
+
+    Raises
+    ------
+    FileNotFoundError
+        If `path` is no folder.
+    ValueError
+        If the folder holds no readable image, or fewer than `limit`; if
+        `size`, `channels` or `limit` is out of range.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> import gahb
+    >>> path = tempfile.mkdtemp()
+    >>> for k in range(3):
+    ...     pixels = np.random.default_rng(k).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    ...     Image.fromarray(pixels).save(f"{path}/{k}.png")
+    >>> gahb.images.folder(path, 16).shape
+    torch.Size([3, 1, 16, 16])
+    >>> gahb.images.folder(path, 16, channels=3, limit=2).shape
+    torch.Size([2, 3, 16, 16])
     """
     positive_int("size", size)
+    if isinstance(channels, bool) or channels not in (1, 3):
+        raise ValueError(f"channels must be 1 (grey) or 3 (red, green, blue), got {channels!r}")
     if limit is not None:
         positive_int("limit", limit)
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"path must be a folder of images, got {str(root)!r}, which is not a folder")
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    root = _root(path)
+    listing = _list(root)
+    files, where = listing.files, _printable(str(root))
     if not files:
-        raise ValueError(f"path {str(root)!r} holds no images ({', '.join(sorted(SUFFIXES))})")
+        raise ValueError(f"path '{where}' holds no images ({', '.join(sorted(SUFFIXES))}){_also(listing.skipped)}")
     if limit is not None and limit > len(files):
-        raise ValueError(f"limit is {limit}, but {str(root)!r} holds only {len(files)} images")
-    images = _cached(root, files, size, progress)
+        raise ValueError(f"limit is {limit}, but '{where}' holds only {len(files)} images{_also(listing.skipped)}")
+    pictures = _cached(root, listing, size, channels, progress)
+    skipped = {kind: pictures.skipped.get(kind) or listing.skipped.get(kind) for kind in SKIPPED}
+    skipped["unreadable"] = _sum(listing.skipped.get("unreadable"), pictures.skipped.get("unreadable"))
+    images = pictures.images
     if limit is not None and limit > len(images):
-        raise ValueError(f"limit is {limit}, but {str(root)!r} holds only {len(images)} distinct, readable images")
-    return torch.from_numpy(images[:limit]).float()[:, None] / 255
+        raise ValueError(f"limit is {limit}, but '{where}' holds only {len(images)} distinct, readable images"
+                         f"{_also(skipped)}")
+    if said := _say(skipped, pictures.enlarged, size):
+        _warn(f"{len(images)} images read from '{where}'; {said}")
+    return torch.from_numpy(images[:limit]).float() / 255
 
 
-def _cached(root: Path, files: list[Path], size: int, progress: bool) -> np.ndarray:
-    listing = "\n".join(f"{p.relative_to(root)} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files)
-    key = hashlib.sha256(f"folder 1\n{root.resolve()}\n{size}\n{listing}".encode()).hexdigest()[:24]
-    target = cache_dir() / f"folder-{key}.npy"
-    if (images := _kept(target)) is not None:
-        return images
+# --- which files ----------------------------------------------------------------------------
+
+Names = tuple[int, list[str]]  # how many are skipped, and the names of the first few
+
+
+@dataclass
+class _Listing:
+    """The image files of a folder in the order of their paths, with their status, and what is not looked at."""
+
+    files: list[tuple[Path, os.stat_result]]
+    skipped: dict[str, Names]
+
+
+def _root(path: str | os.PathLike) -> Path:
+    try:
+        name = os.fsdecode(path)
+    except TypeError:
+        raise TypeError(f"path must be the path of a folder, got {type(path).__name__}") from None
+    root = Path(os.path.expanduser(name))
+    if not name or not os.path.isdir(root):
+        raise FileNotFoundError(f"path must be a folder of images, got '{_printable(name)}', which is not a folder")
+    return root
+
+
+def _list(root: Path) -> _Listing:
+    files, skipped = [], {kind: [] for kind in SKIPPED}
+
+    def unreadable_folder(error: OSError) -> None:
+        skipped["folders"].append(f"{_name(Path(error.filename), root)}: {_reason(error)}")
+
+    for parent, folders, names in os.walk(root, onerror=unreadable_folder):  # links to folders are not followed
+        folders.sort()
+        skipped["links"] += [_name(Path(parent, name), root) for name in folders if os.path.islink(Path(parent, name))]
+        for name in sorted(names):
+            path = Path(parent, name)
+            if path.suffix.lower() not in SUFFIXES:
+                if path.suffix.lower() not in NOTES and not name.startswith("."):
+                    skipped["formats"].append(_name(path, root))
+                continue
+            try:
+                status = path.stat()
+            except OSError as error:
+                kind = "links" if path.is_symlink() else "unreadable"
+                skipped[kind].append(f"{_name(path, root)}: {_reason(error)}")
+                continue
+            if stat.S_ISREG(status.st_mode):
+                files.append((path, status))
+            else:
+                skipped["unreadable"].append(f"{_name(path, root)}: not a regular file")
+    files.sort(key=lambda file: file[0])
+    return _Listing(files, {kind: _first(names) for kind, names in skipped.items()})
+
+
+# --- what is said of those that are left out ---------------------------------------------------
+
+
+def _first(names: list[str]) -> Names:
+    return len(names), names[:_NAMED]
+
+
+def _sum(first: Names | None, second: Names | None) -> Names:
+    parts = [part for part in (first, second) if part]
+    return sum(count for count, _ in parts), [name for _, names in parts for name in names][:_NAMED]
+
+
+def _say(skipped: dict[str, Names | None], enlarged: int, size: int) -> str:
+    """One sentence, or nothing if every image is there as it was."""
+    parts = []
+    for kind, (one, several) in SKIPPED.items():
+        count, names = skipped.get(kind) or (0, [])
+        if count:
+            more = f" and {count - len(names)} more" if count > len(names) else ""
+            parts.append(f"{count} {one if count == 1 else several} ({', '.join(names)}{more})")
+    sentences = [f"skipped {', '.join(parts)}"] if parts else []
+    if enlarged:
+        sentences.append(f"{enlarged} smaller than size = {size} and enlarged")
+    return "; ".join(sentences)
+
+
+def _also(skipped: dict[str, Names | None]) -> str:
+    said = _say(skipped, 0, 0)
+    return f"; {said}" if said else ""
+
+
+def _warn(message: str) -> None:
+    """A warning at the caller's line, each time: Python shows one of `warnings.warn` once a line."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    warnings.warn_explicit(message, UserWarning, frame.f_code.co_filename, frame.f_lineno, registry={})
+
+
+def _name(path: Path, root: Path) -> str:
+    return _printable(path.relative_to(root).as_posix())
+
+
+def _printable(name: str) -> str:
+    """The name with escapes for line breaks and for bytes that are no UTF-8: any console can show it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image that Pillow knows"
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return _printable(reason)[:100]
+
+
+# --- reading them, once -----------------------------------------------------------------------
+
+
+@dataclass
+class _Pictures:
+    images: np.ndarray  # uint8 (n, channels, size, size)
+    enlarged: int
+    skipped: dict[str, Names] = field(default_factory=dict)
+
+
+def _cached(root: Path, listing: _Listing, size: int, channels: int, progress: bool) -> _Pictures:
+    digest = hashlib.sha256(f"folder 2\n{size} {channels}\n".encode())
+    digest.update(os.fsencode(root.resolve()))
+    for path, status in listing.files:  # with its mode: a file may become readable, and else not change
+        digest.update(os.fsencode(path.relative_to(root)))
+        digest.update(f"\0{status.st_size} {status.st_mtime_ns} {status.st_mode}\n".encode())
+    target = cache_dir() / f"folder-{digest.hexdigest()[:24]}.npz"
+    if (pictures := _load(target)) is not None:
+        return pictures
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_suffix(".lock")):
-        if (images := _kept(target)) is None:  # nobody made it meanwhile
-            images = _distinct(_read_all(root, files, size, progress), progress)
+        if (pictures := _load(target)) is None:  # nobody made it meanwhile
+            pictures = _read_all(root, [path for path, _ in listing.files], size, channels, progress)
             with replacing(target) as partial, open(partial, "wb") as file:
-                np.save(file, images)
-    return images
+                about = json.dumps({"enlarged": pictures.enlarged, "skipped": pictures.skipped})
+                np.savez(file, images=pictures.images, about=np.array(about))
+    return pictures
 
 
-def _kept(target: Path) -> np.ndarray | None:
+def _load(target: Path) -> _Pictures | None:
     try:
-        return np.load(target)
-    except (OSError, ValueError, EOFError):  # not there, or damaged
+        with open(target, "rb") as opened, np.load(opened) as file:
+            return _Pictures(file["images"], **json.loads(str(file["about"])))
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile):  # not there, or damaged
         return None
 
 
-def _read_all(root: Path, files: list[Path], size: int, progress: bool) -> np.ndarray:
-    images, broken, small = [], [], 0
+def _read_all(root: Path, files: list[Path], size: int, channels: int, progress: bool) -> _Pictures:
+    images = np.empty((len(files), channels, size, size), dtype=np.uint8)
+    names, sides, unreadable = [], [], []
     for path in bar(files, desc=f"reading {root.name}", unit="image", progress=progress):
         try:
-            image, side = _read(path, size)
-            images.append(image)
-            small += side < size
-        except Exception:  # Pillow's decoders raise nearly anything on damaged files
-            broken.append(str(path.relative_to(root)))
-    if not images:
-        raise ValueError(f"path {str(root)!r}: none of its {len(files)} images could be read ({_some(broken)})")
-    if broken:
-        warnings.warn(f"{len(broken)} of {len(files)} images could not be read and were skipped: {_some(broken)}",
-                      stacklevel=4)
-    if small:
-        warnings.warn(f"{small} of {len(images)} images are smaller than size = {size} and were enlarged", stacklevel=4)
-    return np.stack(images)
+            images[len(names)], side = _read(path, size, channels)
+        except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+            unreadable.append(f"{_name(path, root)}: {_reason(error)}")
+            continue
+        names.append(_name(path, root))
+        sides.append(side)
+    if not names:
+        count, some = _first(unreadable)
+        more = f" and {count - len(some)} more" if count > len(some) else ""
+        raise ValueError(f"path '{_printable(str(root))}': none of its {count} images could be read "
+                         f"({', '.join(some)}{more})")
+    images = images[: len(names)]
+    keep = _distinct(images, progress)
+    duplicates = [name for name, kept in zip(names, keep) if not kept]
+    enlarged = sum(side < size for side, kept in zip(sides, keep) if kept)
+    return _Pictures(images[keep], enlarged, {"duplicates": _first(duplicates), "unreadable": _first(unreadable)})
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _read(path: Path, size: int) -> tuple[np.ndarray, int]:
-    """The picture at `size`, and the side of its central square as it was."""
+def _read(path: Path, size: int, channels: int) -> tuple[np.ndarray, int]:
+    """The picture (channels, size, size), and the side of its central square as it was."""
     with Image.open(path) as file:
-        gray = ImageOps.exif_transpose(_gray(file))  # as a viewer shows it
-    side = min(gray.size)
-    left, top = (gray.width - side) // 2, (gray.height - side) // 2
+        picture = _upright(_eight_bits(file), file).convert("L" if channels == 1 else "RGB")
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
     square = (left, top, left + side, top + side)
     if side == size:
-        return np.asarray(gray.crop(square)), side
-    return np.asarray(gray.resize((size, size), Image.Resampling.LANCZOS, box=square)), side
+        picture = picture.crop(square)
+    else:
+        picture = picture.resize((size, size), Image.Resampling.LANCZOS, box=square)
+    return np.asarray(picture).reshape(size, size, channels).transpose(2, 0, 1), side
 
 
-def _gray(file: Image.Image) -> Image.Image:
-    """One channel of 8 bits. Pillow's own conversion would clip more bits than 8 to white."""
+# --- what the numbers in a file mean ------------------------------------------------------------
+
+
+def _eight_bits(file: Image.Image) -> Image.Image:
+    """The picture with 8 bits a channel and nothing transparent, not yet turned upright."""
+    file.load()
+    if 2 in _tiff(file, _TIFF_SAMPLE_FORMAT):
+        raise ValueError("signed integers do not say which value is white")
     if file.mode == "F":
-        raise ValueError("a floating-point image does not say what is white")
+        raise ValueError("a floating-point image does not say which value is white")
     if file.mode.startswith("I"):
-        return Image.fromarray((np.asarray(file) / 257).round().clip(0, 255).astype(np.uint8))
-    return file.convert("L")
+        return _from_deep(file)
+    if file.mode == "La":  # grey multiplied by its opacity
+        file = file.convert("LA")
+    if file.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in file.info or _has_clear_colours(file):
+        picture = file.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    return file.convert("RGB") if file.mode == "LAB" else file
+
+
+def _from_deep(file: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits, scaled by the largest number of so many bits. Pillow's conversion clips it to white."""
+    if file.mode == "I" and file.format not in ("PNG", "PPM"):  # which Pillow reads as 16 bits in this mode
+        raise ValueError("32-bit integers do not say which value is white")
+    bits = (*_tiff(file, _TIFF_BITS), 16)[0]
+    share = np.asarray(file) / (2**bits - 1)
+    if 0 in _tiff(file, _TIFF_PHOTOMETRIC):  # 0 is white
+        share = 1 - share
+    if (clear := file.info.get("transparency")) is not None:
+        share = np.where(np.asarray(file) == clear, 1, share)
+    return Image.fromarray((share * 255).round().clip(0, 255).astype(np.uint8))
+
+
+def _tiff(file: Image.Image, tag: int) -> tuple:
+    value = getattr(file, "tag_v2", {}).get(tag, ())
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _has_clear_colours(file: Image.Image) -> bool:
+    return file.mode == "P" and file.palette is not None and file.palette.mode == "RGBA"
+
+
+def _upright(picture: Image.Image, file: Image.Image) -> Image.Image:
+    """The picture as a viewer shows it, by the orientation that the file states."""
+    if file.format == "TIFF":  # Pillow has turned it while it loaded it, and some versions still state the orientation
+        return picture
+    try:
+        orientation = file.getexif().get(_ORIENTATION)
+    except Exception:  # damaged EXIF, of which Pillow raises nearly anything: the picture itself is whole
+        return picture
+    way = _TURNS.get(orientation)
+    return picture if way is None else picture.transpose(way)
+
+
+# --- near-duplicates ------------------------------------------------------------------------------
 
 
 def _distinct(images: np.ndarray, progress: bool, threshold: float = 0.95, block: int = 1024) -> np.ndarray:
-    """Drop every image that correlates above the threshold with an earlier one that is kept."""
-    x = torch.from_numpy(images).float()[:, None]
-    small = torch.nn.functional.interpolate(x, (_SIGNATURE, _SIGNATURE), mode="area").flatten(1)
-    small = small - small.mean(dim=1, keepdim=True)
-    norm = small.norm(dim=1, keepdim=True)
-    # flat images are alike, and unlike all others
-    small = torch.where(norm > 1e-3, small / norm.clamp(min=1e-3), 1 / _SIGNATURE)
-    keep = torch.ones(len(x), dtype=torch.bool)
-    steps = range(0, len(x), block)
-    for start in bar(steps, desc="near-duplicates", unit="block", progress=progress and len(x) >= 4 * block):
-        stop = min(start + block, len(x))
-        close = (small[start:stop] @ small[:stop].T).abs() > threshold  # (block, stop)
-        for row in (close.sum(dim=1) > 1).nonzero().flatten().tolist():
-            i = start + row
-            if bool((close[row, :i] & keep[:i]).any()):
-                keep[i] = False
-    return images[keep.numpy()]
+    """Whether each image (n, C, H, W) is kept: none correlates above the threshold with an earlier one that is."""
+    signature = _signatures(torch.from_numpy(images))
+    upper, lower = _bounds(signature)
+    keep = torch.zeros(len(images), dtype=torch.bool)
+    kept: list[Tensor] = []  # the images that are kept, block by block
+    steps = range(0, len(images), block)
+    for start in bar(steps, desc="near-duplicates", unit="block", progress=progress and len(images) >= 4 * block):
+        new = torch.arange(start, min(start + block, len(images)))
+        near = torch.zeros(len(new), dtype=torch.bool)
+        for earlier in kept:  # a product of this size stays in the processor's cache
+            maybe = (upper[new] @ upper[earlier].T).amax(dim=1) > threshold - 1e-4
+            maybe |= (lower[new] @ upper[earlier].T).amin(dim=1) < 1e-4 - threshold
+            maybe = (maybe & ~near).nonzero().flatten()
+            if len(maybe):
+                near[maybe] = _close(signature[new[maybe]], signature[earlier], threshold).any(dim=1)
+        new = new[~near]
+        new = new[_first_of_each(_close(signature[new], signature[new], threshold))]
+        keep[new] = True
+        if len(new):
+            kept.append(new)
+    return keep.numpy()
+
+
+def _signatures(images: Tensor) -> Tensor:
+    """A unit vector for each image, whose products are the correlations at 20×20 pixels."""
+    size = (_SIGNATURE, _SIGNATURE)
+    small = torch.cat([torch.nn.functional.interpolate(part.float(), size, mode="area") for part in images.split(1024)])
+    centred = (small - small.mean(dim=(2, 3), keepdim=True)).flatten(1)
+    norm = centred.norm(dim=1, keepdim=True)
+    # plain images are like each other, and unlike all others: their constant is orthogonal to what has mean 0
+    return torch.where(norm > 1e-3, centred / norm.clamp(min=1e-3), centred.shape[1] ** -0.5)
+
+
+def _bounds(signature: Tensor, rank: int = 48) -> tuple[Tensor, Tensor]:
+    r"""Short vectors (upper, lower) whose products bound the correlations.
+
+    ``lower @ upper.T ≤ signature @ signature.T ≤ upper @ upper.T``. With h the
+    first coordinates in the principal axes of all signatures and r the length
+    of the rest, $|\langle a, b\rangle - \langle h_a, h_b\rangle| \le r_a r_b$
+    (Cauchy & Schwarz). Few images of a folder come near the threshold by this
+    bound, so that few correlations are computed in full.
+    """
+    if len(signature) < _FEW:  # the axes would cost more than they save
+        return signature, signature
+    covariance = signature.T @ signature
+    axes = torch.linalg.eigh(covariance).eigenvectors.flip(1)  # by descending variance
+    turned = signature @ axes
+    head, rest = turned[:, :rank], turned[:, rank:].norm(dim=1, keepdim=True)
+    return torch.cat([head, rest], dim=1), torch.cat([head, -rest], dim=1)
+
+
+def _close(a: Tensor, b: Tensor, threshold: float) -> Tensor:
+    return (a @ b.T).abs() > threshold
+
+
+def _first_of_each(close: Tensor) -> Tensor:
+    """Of images in their order, with close (n, n): whether each is close to no earlier one that is kept."""
+    keep = torch.ones(len(close), dtype=torch.bool)
+    for i in (close.sum(dim=1) > 1).nonzero().flatten().tolist():
+        keep[i] = not bool((close[i, :i] & keep[:i]).any())
+    return keep
