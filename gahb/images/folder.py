@@ -15,12 +15,14 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from .._files import cache_dir, replacing
 from .._progress import bar
 from .._validate import positive_int
+from .duplicates import distinct
+from .formats import read
 
 SUFFIXES = {
     ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
@@ -34,14 +36,6 @@ SKIPPED = {  # what is left out, as the warning says it: of one, of several
     "links": ("link that is not followed", "links that are not followed"),
 }
 _NAMED = 5  # of what is skipped, so many are named
-_SIGNATURE = 20  # near-duplicates are looked for at 20×20 pixels
-_FEW = 4096  # of fewer images, all correlations are computed
-_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT, _ORIENTATION = 258, 262, 339, 274
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def folder(path: str | os.PathLike, size: int, *, channels: int = 1, limit: int | None = None,
@@ -125,8 +119,7 @@ def folder(path: str | os.PathLike, size: int, *, channels: int = 1, limit: int 
     if limit is not None and limit > len(files):
         raise ValueError(f"limit is {limit}, but '{where}' holds only {len(files)} images{_also(listing.skipped)}")
     pictures = _cached(root, listing, size, channels, progress)
-    skipped = {kind: pictures.skipped.get(kind) or listing.skipped.get(kind) for kind in SKIPPED}
-    skipped["unreadable"] = _sum(listing.skipped.get("unreadable"), pictures.skipped.get("unreadable"))
+    skipped = {kind: _sum(listing.skipped.get(kind), pictures.skipped.get(kind)) for kind in SKIPPED}
     images = pictures.images
     if limit is not None and limit > len(images):
         raise ValueError(f"limit is {limit}, but '{where}' holds only {len(images)} distinct, readable images"
@@ -201,11 +194,11 @@ def _sum(first: Names | None, second: Names | None) -> Names:
     return sum(count for count, _ in parts), [name for _, names in parts for name in names][:_NAMED]
 
 
-def _say(skipped: dict[str, Names | None], enlarged: int, size: int) -> str:
+def _say(skipped: dict[str, Names], enlarged: int, size: int) -> str:
     """One sentence, or nothing if every image is there as it was."""
     parts = []
     for kind, (one, several) in SKIPPED.items():
-        count, names = skipped.get(kind) or (0, [])
+        count, names = skipped.get(kind, (0, []))
         if count:
             more = f" and {count - len(names)} more" if count > len(names) else ""
             parts.append(f"{count} {one if count == 1 else several} ({', '.join(names)}{more})")
@@ -215,7 +208,7 @@ def _say(skipped: dict[str, Names | None], enlarged: int, size: int) -> str:
     return "; ".join(sentences)
 
 
-def _also(skipped: dict[str, Names | None]) -> str:
+def _also(skipped: dict[str, Names]) -> str:
     said = _say(skipped, 0, 0)
     return f"; {said}" if said else ""
 
@@ -286,7 +279,7 @@ def _read_all(root: Path, files: list[Path], size: int, channels: int, progress:
     names, sides, unreadable = [], [], []
     for path in bar(files, desc=f"reading {root.name}", unit="image", progress=progress):
         try:
-            images[len(names)], side = _read(path, size, channels)
+            images[len(names)], side = read(path, size, channels)
         except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
             unreadable.append(f"{_name(path, root)}: {_reason(error)}")
             continue
@@ -298,142 +291,7 @@ def _read_all(root: Path, files: list[Path], size: int, channels: int, progress:
         raise ValueError(f"path '{_printable(str(root))}': none of its {count} images could be read "
                          f"({', '.join(some)}{more})")
     images = images[: len(names)]
-    keep = _distinct(images, progress)
+    keep = distinct(images, progress)
     duplicates = [name for name, kept in zip(names, keep) if not kept]
     enlarged = sum(side < size for side, kept in zip(sides, keep) if kept)
     return _Pictures(images[keep], enlarged, {"duplicates": _first(duplicates), "unreadable": _first(unreadable)})
-
-
-def _read(path: Path, size: int, channels: int) -> tuple[np.ndarray, int]:
-    """The picture (channels, size, size), and the side of its central square as it was."""
-    with Image.open(path) as file:
-        picture = _upright(_eight_bits(file), file).convert("L" if channels == 1 else "RGB")
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = (left, top, left + side, top + side)
-    if side == size:
-        picture = picture.crop(square)
-    else:
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS, box=square)
-    return np.asarray(picture).reshape(size, size, channels).transpose(2, 0, 1), side
-
-
-# --- what the numbers in a file mean ------------------------------------------------------------
-
-
-def _eight_bits(file: Image.Image) -> Image.Image:
-    """The picture with 8 bits a channel and nothing transparent, not yet turned upright."""
-    file.load()
-    if 2 in _tiff(file, _TIFF_SAMPLE_FORMAT):
-        raise ValueError("signed integers do not say which value is white")
-    if file.mode == "F":
-        raise ValueError("a floating-point image does not say which value is white")
-    if file.mode.startswith("I"):
-        return _from_deep(file)
-    if file.mode == "La":  # grey multiplied by its opacity
-        file = file.convert("LA")
-    if file.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in file.info or _has_clear_colours(file):
-        picture = file.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return file.convert("RGB") if file.mode == "LAB" else file
-
-
-def _from_deep(file: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits, scaled by the largest number of so many bits. Pillow's conversion clips it to white."""
-    if file.mode == "I" and file.format not in ("PNG", "PPM"):  # which Pillow reads as 16 bits in this mode
-        raise ValueError("32-bit integers do not say which value is white")
-    bits = (*_tiff(file, _TIFF_BITS), 16)[0]
-    share = np.asarray(file) / (2**bits - 1)
-    if 0 in _tiff(file, _TIFF_PHOTOMETRIC):  # 0 is white
-        share = 1 - share
-    if (clear := file.info.get("transparency")) is not None:
-        share = np.where(np.asarray(file) == clear, 1, share)
-    return Image.fromarray((share * 255).round().clip(0, 255).astype(np.uint8))
-
-
-def _tiff(file: Image.Image, tag: int) -> tuple:
-    value = getattr(file, "tag_v2", {}).get(tag, ())
-    return value if isinstance(value, tuple) else (value,)
-
-
-def _has_clear_colours(file: Image.Image) -> bool:
-    return file.mode == "P" and file.palette is not None and file.palette.mode == "RGBA"
-
-
-def _upright(picture: Image.Image, file: Image.Image) -> Image.Image:
-    """The picture as a viewer shows it, by the orientation that the file states."""
-    if file.format == "TIFF":  # Pillow has turned it while it loaded it, and some versions still state the orientation
-        return picture
-    try:
-        orientation = file.getexif().get(_ORIENTATION)
-    except Exception:  # damaged EXIF, of which Pillow raises nearly anything: the picture itself is whole
-        return picture
-    way = _TURNS.get(orientation)
-    return picture if way is None else picture.transpose(way)
-
-
-# --- near-duplicates ------------------------------------------------------------------------------
-
-
-def _distinct(images: np.ndarray, progress: bool, threshold: float = 0.95, block: int = 1024) -> np.ndarray:
-    """Whether each image (n, C, H, W) is kept: none correlates above the threshold with an earlier one that is."""
-    signature = _signatures(torch.from_numpy(images))
-    upper, lower = _bounds(signature)
-    keep = torch.zeros(len(images), dtype=torch.bool)
-    kept: list[Tensor] = []  # the images that are kept, block by block
-    steps = range(0, len(images), block)
-    for start in bar(steps, desc="near-duplicates", unit="block", progress=progress and len(images) >= 4 * block):
-        new = torch.arange(start, min(start + block, len(images)))
-        near = torch.zeros(len(new), dtype=torch.bool)
-        for earlier in kept:  # a product of this size stays in the processor's cache
-            maybe = (upper[new] @ upper[earlier].T).amax(dim=1) > threshold - 1e-4
-            maybe |= (lower[new] @ upper[earlier].T).amin(dim=1) < 1e-4 - threshold
-            maybe = (maybe & ~near).nonzero().flatten()
-            if len(maybe):
-                near[maybe] = _close(signature[new[maybe]], signature[earlier], threshold).any(dim=1)
-        new = new[~near]
-        new = new[_first_of_each(_close(signature[new], signature[new], threshold))]
-        keep[new] = True
-        if len(new):
-            kept.append(new)
-    return keep.numpy()
-
-
-def _signatures(images: Tensor) -> Tensor:
-    """A unit vector for each image, whose products are the correlations at 20×20 pixels."""
-    size = (_SIGNATURE, _SIGNATURE)
-    small = torch.cat([torch.nn.functional.interpolate(part.float(), size, mode="area") for part in images.split(1024)])
-    centred = (small - small.mean(dim=(2, 3), keepdim=True)).flatten(1)
-    norm = centred.norm(dim=1, keepdim=True)
-    # plain images are like each other, and unlike all others: their constant is orthogonal to what has mean 0
-    return torch.where(norm > 1e-3, centred / norm.clamp(min=1e-3), centred.shape[1] ** -0.5)
-
-
-def _bounds(signature: Tensor, rank: int = 48) -> tuple[Tensor, Tensor]:
-    r"""Short vectors (upper, lower) whose products bound the correlations.
-
-    ``lower @ upper.T ≤ signature @ signature.T ≤ upper @ upper.T``. With h the
-    first coordinates in the principal axes of all signatures and r the length
-    of the rest, $|\langle a, b\rangle - \langle h_a, h_b\rangle| \le r_a r_b$
-    (Cauchy & Schwarz). Few images of a folder come near the threshold by this
-    bound, so that few correlations are computed in full.
-    """
-    if len(signature) < _FEW:  # the axes would cost more than they save
-        return signature, signature
-    covariance = signature.T @ signature
-    axes = torch.linalg.eigh(covariance).eigenvectors.flip(1)  # by descending variance
-    turned = signature @ axes
-    head, rest = turned[:, :rank], turned[:, rank:].norm(dim=1, keepdim=True)
-    return torch.cat([head, rest], dim=1), torch.cat([head, -rest], dim=1)
-
-
-def _close(a: Tensor, b: Tensor, threshold: float) -> Tensor:
-    return (a @ b.T).abs() > threshold
-
-
-def _first_of_each(close: Tensor) -> Tensor:
-    """Of images in their order, with close (n, n): whether each is close to no earlier one that is kept."""
-    keep = torch.ones(len(close), dtype=torch.bool)
-    for i in (close.sum(dim=1) > 1).nonzero().flatten().tolist():
-        keep[i] = not bool((close[i, :i] & keep[:i]).any())
-    return keep

@@ -29,13 +29,13 @@ def cache(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def reads(monkeypatch) -> list[str]:
     """Names of the files that are opened, in order."""
-    seen, read = [], module._read
+    seen, read = [], module.read
 
     def spy(path, size, channels):
         seen.append(path.name)
         return read(path, size, channels)
 
-    monkeypatch.setattr(module, "_read", spy)
+    monkeypatch.setattr(module, "read", spy)
     return seen
 
 
@@ -128,51 +128,6 @@ def test_near_duplicates_are_dropped_and_the_first_is_kept(tmp_path):
         np.testing.assert_array_equal(ours, expected)
 
 
-def test_duplicates_are_found_across_blocks_and_compared_with_kept_ones_only():
-    """In a chain a ~ b ~ c with a ≁ c, b goes and c stays; against a loop over all pairs."""
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 20, 20))
-    turn = [np.cos(t) * a + np.sin(t) * b for t in (0, 0.25, 0.5, 0.75, 1.0)]  # neighbours correlate by 0.97
-    images = np.stack([np.clip(128 + 25 * t, 0, 255).astype(np.uint8) for t in turn] * 3)[:, None]
-    signature = images.reshape(15, -1).astype(float)
-    kept: list[int] = []
-    for i in range(15):
-        if all(abs(np.corrcoef(signature[i], signature[j])[0, 1]) <= 0.95 for j in kept):
-            kept.append(i)
-    assert kept == [0, 2, 4]
-    for block in (1, 2, 4, 100):
-        assert module._distinct(images, False, block=block).nonzero()[0].tolist() == kept
-
-
-def test_of_plain_images_one_is_kept():
-    images = np.stack([np.full((8, 8), v, dtype=np.uint8) for v in (0, 0, 90, 255)] + [noise(0, 8, 8)])[:, None]
-    assert module._distinct(images, False).tolist() == [True, False, False, False, True]
-    colours = np.array([[255, 0, 0], [0, 0, 255], [9, 9, 9]], dtype=np.uint8)[:, :, None, None] * np.ones((8, 8))
-    assert module._distinct(colours.astype(np.uint8), False).tolist() == [True, False, False]
-
-
-def test_by_bounds_the_same_images_are_kept_as_by_all_correlations(monkeypatch):
-    """900 images of which many correlate by 0.85 to 1 with another one, at 20×20."""
-    monkeypatch.setattr(module, "_FEW", 0)
-    rng = np.random.default_rng(0)
-    smooth = np.kron(rng.normal(size=(300, 5, 5)), np.ones((4, 4)))
-    near = smooth[rng.integers(0, 300, 300)] + rng.uniform(0.1, 0.6, (300, 1, 1)) * rng.normal(size=(300, 20, 20))
-    other = rng.normal(size=(300, 20, 20))
-    every = rng.permutation(np.concatenate([smooth, near, -other]))
-    images = np.clip(128 + 30 * every, 0, 255).astype(np.uint8)[:, None]
-    correlation = np.abs(np.corrcoef(images.reshape(len(images), -1)))
-    kept = np.zeros(len(images), dtype=bool)
-    for i in range(len(images)):
-        kept[i] = not (correlation[i, :i][kept[:i]] > 0.95).any()
-    assert 600 < kept.sum() < 890
-    np.testing.assert_array_equal(module._distinct(images, False, block=128), kept)
-    signature = module._signatures(torch.from_numpy(images))
-    upper, lower = module._bounds(signature)
-    assert upper.shape == (900, 49)
-    assert (signature @ signature.T <= upper @ upper.T + 1e-5).all()
-    assert (signature @ signature.T >= lower @ upper.T - 1e-5).all()
-
-
 def test_the_second_time_nothing_is_read(pictures, cache, reads):
     first = load(pictures)
     (file,) = kept(cache)
@@ -187,7 +142,7 @@ def test_the_second_time_nothing_is_read(pictures, cache, reads):
 
 
 def test_of_two_at_once_the_second_waits_for_the_first(pictures, reads, monkeypatch):
-    found, read = [], module._read
+    found, read = [], module.read
     second = threading.Thread(target=lambda: found.append(load(pictures)))
 
     def slow(*arguments):
@@ -196,7 +151,7 @@ def test_of_two_at_once_the_second_waits_for_the_first(pictures, reads, monkeypa
             second.join(timeout=0.5)  # in which the second could read them all
         return read(*arguments)
 
-    monkeypatch.setattr(module, "_read", slow)
+    monkeypatch.setattr(module, "read", slow)
     first = load(pictures)
     second.join()
     assert torch.equal(found[0], first) and len(reads) == 5
@@ -252,7 +207,7 @@ def test_an_interruption_leaves_nothing(pictures, cache, monkeypatch):
     def stop(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_read", stop)
+    monkeypatch.setattr(module, "read", stop)
     with pytest.raises(KeyboardInterrupt):
         load(pictures)
     assert kept(cache) == []
