@@ -1,15 +1,16 @@
 r"""C^α images: two regular backgrounds that meet along a regular contour.
 
-Background and contour are Gaussian fields on the torus with a power spectrum.
-In dimension n, Fourier amplitudes $|k|^{-(\alpha + n/2)}$ give paths of Hölder
-regularity α: $|k|^{-(\alpha+1)}$ for backgrounds and $|k|^{-(\alpha+1/2)}$ for
-contours. The authors' generator takes $|k|^{-\alpha}$ for both
-(`convention="spectral"`).
+Backgrounds and contours are Gaussian fields on the torus, sums of waves with
+independent amplitudes. In n dimensions, standard deviations $|k|^{-(\alpha + n/2)}$
+of the amplitudes give fields of Hölder regularity α: $|k|^{-(\alpha+1)}$ for
+backgrounds, $|k|^{-(\alpha+1/2)}$ for contours (``convention="holder"``). The
+generator published with the paper has $|k|^{-\alpha}$ for both
+(``convention="spectral"``).
 
-An image is a function on the unit square. Its spectrum is cut at a fixed
-frequency and a pixel is the mean of the function over its square (of the
-fields exactly; of the contour by exact heights on at least 320 columns), so
-that the same image exists at every size.
+An image is a function on the unit square. Its spectrum ends at a fixed
+frequency, and a pixel is the mean of the function over the pixel's square
+(exactly for the backgrounds; for the contour by its exact heights at 320
+columns or more). The same image therefore exists at every size.
 """
 
 from __future__ import annotations
@@ -43,23 +44,60 @@ def c_alpha(
     start: int = 0,
     device=None,
 ) -> Tensor:
-    """C^α images: float32 (n, 1, size, size) in [0, 1].
+    r"""Images of two regular backgrounds that meet along a regular contour.
 
-    Image i depends only on (alpha and the other parameters of the class, seed,
-    start + i), to rounding; it is the same function at every size.
+    With fields $g_1, g_2$ of unit variance and a contour of height $c$, all of
+    regularity α, the image at row $s$ and column $t$ of the unit square is
+
+    $$x(s, t) = \begin{cases} m_1 + a_1\, g_1(s, t) & s < c(t) \\
+        m_2 + a_2\, g_2(s, t) & \text{else,} \end{cases}$$
+
+    clipped to [0, 1]. Image i depends only on (alpha and the other arguments of
+    the class, seed, start + i), up to rounding, and is the same function at
+    every size.
 
     Parameters
     ----------
-    alpha : regularity of contour and backgrounds, > 0.
-    convention : "holder" or "spectral", see the module.
-    contour : whether there are two regions; else one background.
-    contrast : "random" draws each region's range of gray, one region's from
-        [u, 1] and the other's from [0, v] with u, v uniform, either one above;
-        "fixed" gives regions of means 0.3 and 0.7, or without contour mean 0.5
-        and standard deviation 0.08: an exactly Gaussian field, never clipped,
-        with the spectrum :func:`c_alpha_spectrum`.
-    rotate : whether the contour is turned by a random angle, so that it is not
-        a graph over the horizontal axis.
+    n : number of images, at least 1.
+    size : side in pixels, at least 1.
+    alpha : regularity of contour and backgrounds, above 0.
+    convention : "holder" for images of Hölder regularity α, or "spectral" for
+        amplitudes $|k|^{-\alpha}$ of backgrounds and contours.
+    contour : whether there are two regions; otherwise one background fills the image.
+    contrast : "random" draws u, v, uniform in [0, 1], for each image: one
+        region has the range of grey [u, 1], the other [0, v], and either one is
+        above with probability ½. "fixed" has the range [0, 0.6] above and
+        [0.4, 1] below; without contour it has mean 0.5 and standard deviation
+        0.08. A range spans 4 standard deviations of the field to each side of
+        its middle. ``contour=False, contrast="fixed"`` is not clipped: it is
+        exactly Gaussian, with the spectrum :func:`c_alpha_spectrum`.
+    rotate : whether the contour is turned by a random angle around the centre;
+        otherwise it is a graph over the horizontal axis.
+    seed : of the random numbers, from 0 to 2⁶⁴ − 1.
+    start : index of the first image, at least 0.
+    device : where the images are made; they agree between devices to 1e-5.
+
+    Returns
+    -------
+    float32 (n, 1, size, size), values in [0, 1].
+
+    Raises
+    ------
+    ValueError : if an argument is out of its range.
+
+    References
+    ----------
+    Section 3 of Kadkhodaie, Guth, Simoncelli & Mallat (ICLR 2024).
+
+    Examples
+    --------
+    >>> import gahb
+    >>> x = gahb.images.c_alpha(4, 32, alpha=2)
+    >>> x.shape
+    torch.Size([4, 1, 32, 32])
+    >>> again = gahb.images.c_alpha(1, 32, alpha=2, start=3)
+    >>> bool((again - x[3:]).abs().max() < 1e-6)
+    True
     """
     check_request(n, size, seed=seed, start=start, device=device)
     alpha = _check(alpha, convention)
@@ -82,13 +120,41 @@ def c_alpha(
 
 
 def c_alpha_spectrum(size: int, alpha: float, *, convention: str = "holder") -> Tensor:
-    r"""Variance of each orthonormal 2-D DFT coefficient of ``c_alpha(contour=False, contrast="fixed")``.
+    r"""Variances of the Fourier coefficients of ``c_alpha(contour=False, contrast="fixed")``.
+
+    These images are Gaussian and periodic with mean 0.5, so that their
+    covariance is circulant: orthonormal 2-D DFT coefficients are independent.
+    Coefficient $m$ has the variance
 
     $$P_m = \mathrm{size}^2 \sum_{k \equiv m} \operatorname{Var}(a_k)\,
-        \operatorname{sinc}^2(k_1/\mathrm{size})\operatorname{sinc}^2(k_2/\mathrm{size})$$
+        \operatorname{sinc}^2(k_1/\mathrm{size})\operatorname{sinc}^2(k_2/\mathrm{size}),$$
 
-    over the frequencies k that alias to m: float64 (size, size). The fields are
-    periodic with mean 0.5, so that their covariance is circulant.
+    a sum over the frequencies k that alias to m, where $a_k$ is the amplitude
+    of the wave k and the sinc is the mean of a wave over a pixel. The sum of
+    $P_m$ is size² times the variance of a pixel.
+
+    Parameters
+    ----------
+    size : side in pixels, at least 1.
+    alpha : regularity, above 0.
+    convention : "holder" or "spectral", as for :func:`c_alpha`.
+
+    Returns
+    -------
+    float64 (size, size), in squared grey values, with frequency 0 first as in ``torch.fft.fft2``.
+
+    Raises
+    ------
+    ValueError : if an argument is out of its range.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> P = gahb.images.c_alpha_spectrum(16, alpha=2)
+    >>> x = gahb.images.c_alpha(2000, 16, alpha=2, contour=False, contrast="fixed")
+    >>> measured = torch.fft.fft2(x - 0.5, norm="ortho").abs().square().mean(dim=(0, 1))
+    >>> print(f"{measured.sum() / P.sum():.1f}")
+    1.0
     """
     positive_int("size", size)
     alpha = _check(alpha, convention)
@@ -99,7 +165,8 @@ def c_alpha_spectrum(size: int, alpha: float, *, convention: str = "holder") -> 
 def contour_heights(n: int, points: int, alpha: float, *, convention: str = "holder", seed: int = 0,
                     start: int = 0, device=None, dtype=torch.float32) -> Tensor:
     """Heights of the contours of `c_alpha` at `points` equidistant places, not yet clamped: (n, points)."""
-    positive_int("n", n), positive_int("points", points)
+    positive_int("n", n)
+    positive_int("points", points)
     alpha = _check(alpha, convention)
     k = torch.arange(1, CONTOUR_CUT + 1, dtype=torch.float64, device=device)
     amplitude = k ** -(alpha + 0.5 if convention == "holder" else alpha)

@@ -1,4 +1,4 @@
-"""Disks: images on a five-dimensional manifold, whose optimal denoiser is known."""
+"""Images of a disk: a manifold of five dimensions, whose optimal denoiser can be computed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,45 @@ from ..kernels.disk import CENTRE, RADIUS, coverage
 
 
 def disks(n: int, size: int, *, seed: int = 0, start: int = 0, device=None) -> Tensor:
-    """A disk of one grey on another: float32 (n, 1, size, size) in [0, 1].
+    r"""Images of one disk of uniform grey on a uniform ground.
 
-    A pixel is the exact mean of the image function over its square. Image i
-    depends only on (seed, start + i), and is the same function at every size.
+    $$x = b + (a - b)\, m(\text{centre}, \text{radius})$$
+
+    where the coverage m is the share of each pixel's square inside the disk,
+    computed exactly. In sides of the image, the row and the column of the
+    centre are uniform in [0.3, 0.7] and the radius in [0.1, 0.3], so that the
+    disk lies inside the image; the greys a and b are uniform in [0, 1]. All
+    five are independent. Image i depends only on (seed, start + i), and is the
+    same function at every size.
+
+    Parameters
+    ----------
+    n : number of images, at least 1.
+    size : side in pixels, at least 1.
+    seed : of the random numbers, from 0 to 2⁶⁴ − 1.
+    start : index of the first image, at least 0.
+    device : where the images are made.
+
+    Returns
+    -------
+    float32 (n, 1, size, size), values in [0, 1].
+
+    Raises
+    ------
+    ValueError : if an argument is out of its range.
+
+    References
+    ----------
+    Section 3 of Kadkhodaie, Guth, Simoncelli & Mallat (ICLR 2024). The best
+    denoiser of this class is :class:`gahb.OptimalDisks`.
+
+    Examples
+    --------
+    >>> import gahb
+    >>> fine, coarse = gahb.images.disks(3, 64), gahb.images.disks(3, 32)
+    >>> means = fine.reshape(3, 1, 32, 2, 32, 2).mean(dim=(3, 5))
+    >>> bool((means - coarse).abs().max() < 1e-5)
+    True
     """
     check_request(n, size, seed=seed, start=start, device=device)
 

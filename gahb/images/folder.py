@@ -67,29 +67,22 @@ def folder(path: str | os.PathLike, size: int, *, channels: int = 1, limit: int 
 
     Parameters
     ----------
-    path : str or path
-        The folder; its subfolders are searched too.
-    size : int
-        Side of the pictures in pixels, at least 1.
-    channels : int
-        1 for grey, 3 for red, green and blue.
-    limit : int, optional
-        How many images are wanted; all by default.
-    progress : bool
-        Whether a progress bar may be shown.
+    path : the folder, a string or a path; its subfolders are searched too.
+    size : side of the pictures in pixels, at least 1.
+    channels : 1 for grey, 3 for red, green and blue.
+    limit : how many images are wanted, the first in the order of paths; all by default.
+    progress : whether a progress bar may be shown.
 
     Returns
     -------
-    Tensor
-        float32 (n, channels, size, size), values in [0, 1].
+    float32 (n, channels, size, size), values in [0, 1].
 
     Raises
     ------
-    FileNotFoundError
-        If `path` is no folder.
-    ValueError
-        If the folder holds no readable image, or fewer than `limit`; if
-        `size`, `channels` or `limit` is out of range.
+    FileNotFoundError : if `path` is no folder.
+    ValueError : if the folder holds no readable image, or fewer than `limit`;
+        if `size`, `channels` or `limit` is out of range.
+    TypeError : if `path` is no path.
 
     Examples
     --------

@@ -19,11 +19,47 @@ _LEAVES, _TILES = 256, 8  # leaves that fall at a time; tiles a side
 
 
 def dead_leaves(n: int, size: int, *, seed: int = 0, start: int = 0, device=None) -> Tensor:
-    """Dead-leaves images: float32 (n, 1, size, size) in [0, 1].
+    r"""Images of opaque disks that lie on each other.
 
-    Seen on a grid of at least 96 columns, and two a pixel, which is averaged
-    over pixels: the same leaves at every size, but their rims only as fine as
-    that grid. Image i depends only on (seed, start + i).
+    Disks fall until they cover the image. Their centres are uniform in the
+    plane, their greys uniform in [0, 1], and their radii r, in sides of the
+    image, have the density $\propto r^{-3}$ between 0.03 and 0.6. A point shows
+    the grey of the disk on top.
+
+    The image is drawn on a grid of at least 96 columns and at least two a
+    pixel, and averaged over pixels. The same disks appear at every size, but
+    their edges are only as fine as that grid. Image i depends only on
+    (seed, start + i).
+
+    Parameters
+    ----------
+    n : number of images, at least 1.
+    size : side in pixels, at least 1.
+    seed : of the random numbers, from 0 to 2⁶⁴ − 1.
+    start : index of the first image, at least 0.
+    device : where the images are made.
+
+    Returns
+    -------
+    float32 (n, 1, size, size), values in [0, 1].
+
+    Raises
+    ------
+    ValueError : if an argument is out of its range.
+
+    References
+    ----------
+    Lee, Mumford & Huang, *Occlusion models for natural images* (International
+    Journal of Computer Vision, 2001).
+
+    Examples
+    --------
+    >>> import gahb
+    >>> x = gahb.images.dead_leaves(6, 32, seed=1)
+    >>> x.shape
+    torch.Size([6, 1, 32, 32])
+    >>> bool((gahb.images.dead_leaves(2, 32, seed=1, start=4) == x[4:]).all())
+    True
     """
     check_request(n, size, seed=seed, start=start, device=device)
     fine = max(2, -(-FINE // size))

@@ -5,6 +5,12 @@ that image i does not depend on batch size, order, or how many are asked for.
 The hash is SplitMix64 (Steele, Lea & Flood 2014), started for each image from
 a hash of (seed, stream, i); names of streams must differ beyond their first
 letter, to which the seed is added. Normals are by Box & Muller in float32.
+
+Two uses keep an older generator, because networks and figures of the book were
+made with it, and another one would change their images. Patches of photographs
+are drawn by NumPy's Philox (:func:`philox_uniform`), a counter-based generator
+too. Permutations and subsets, which are one draw for a whole set of images,
+come from torch's generator on the CPU. A test holds what each of them gives.
 """
 
 from __future__ import annotations
@@ -13,6 +19,7 @@ import math
 from collections.abc import Callable
 from operator import index
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,6 +45,15 @@ def normal(seed: int, stream: str, start: int, n: int, count: int, device=None) 
     a, b = _halves(_bits(seed, stream, start, n, (count + 1) // 2, device))
     radius, angle = torch.sqrt(-2 * torch.log(a)), 2 * math.pi * b
     return torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=2).flatten(1)[:, :count]
+
+
+def philox_uniform(seed: int, stream: int, place: int, count: int) -> np.ndarray:
+    """(count,) float64 numbers in [0, 1) of image `place`, by the Philox generator (Salmon et al. 2011).
+
+    Only the patches of photographs are drawn so; new classes of images take :func:`uniform`.
+    """
+    key = np.array([seed, stream], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, place])).random(count)
 
 
 def _bits(seed: int, stream: str, start: int, n: int, count: int, device) -> Tensor:
