@@ -1,4 +1,8 @@
-"""Random image classes and real image folders: float32 (n, 1, size, size) in [0, 1]."""
+"""Random image classes, photographs and folders of images: float32 (n, 1, size, size), values in [0, 1].
+
+Image i of a class depends only on the arguments of the class, the seed and
+start + i, so that any part of a class can be made alone.
+"""
 
 from .calpha import c_alpha, c_alpha_spectrum
 from .disks import disks

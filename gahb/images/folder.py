@@ -9,6 +9,7 @@ import stat
 import sys
 import warnings
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -90,17 +91,17 @@ def folder(path: str | os.PathLike, size: int, *, channels: int = 1, limit: int 
     >>> import numpy as np
     >>> from PIL import Image
     >>> import gahb
-    >>> path = tempfile.mkdtemp()
-    >>> for k in range(3):
-    ...     pixels = np.random.default_rng(k).integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    ...     Image.fromarray(pixels).save(f"{path}/{k}.png")
-    >>> gahb.images.folder(path, 16).shape
-    torch.Size([3, 1, 16, 16])
-    >>> gahb.images.folder(path, 16, channels=3, limit=2).shape
-    torch.Size([2, 3, 16, 16])
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     for k in range(3):
+    ...         pixels = np.random.default_rng(k).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    ...         Image.fromarray(pixels).save(f"{path}/{k}.png")
+    ...     grey = gahb.images.folder(path, 16)
+    ...     colour = gahb.images.folder(path, 16, channels=3, limit=2)
+    >>> grey.shape, colour.shape
+    (torch.Size([3, 1, 16, 16]), torch.Size([2, 3, 16, 16]))
     """
     positive_int("size", size)
-    if isinstance(channels, bool) or channels not in (1, 3):
+    if isinstance(channels, bool) or not isinstance(channels, Integral) or channels not in (1, 3):
         raise ValueError(f"channels must be 1 (grey) or 3 (red, green, blue), got {channels!r}")
     if limit is not None:
         positive_int("limit", limit)

@@ -468,6 +468,11 @@ def test_quarter_turns(monkeypatch):
         (lambda: c_alpha(1, 0, 2), "size must be an integer of at least 1, got 0"),
         (lambda: c_alpha(1, 8, 2, start=-1), "start must be an integer of at least 0, got -1"),
         (lambda: c_alpha(1, 8, 2, seed=-1), "seed must be an integer of at least 0, got -1"),
+        (lambda: c_alpha(1, 8, 2, seed=1 << 64), r"seed must be an integer below 2\*\*64, got 18446744073709551616"),
+        (
+            lambda: c_alpha(2, 8, 2, start=(1 << 63) - 3),
+            r"start \+ n must be below 2\*\*63 - 1, got start = 9223372036854775805 and n = 2",
+        ),
         (lambda: c_alpha(1, 8, 2, seed=0.5), "seed must be an integer of at least 0, got 0.5"),
         (lambda: c_alpha(1, 8, 2, convention="hölder"), "convention must be 'holder' or 'spectral', got 'hölder'"),
         (lambda: c_alpha(1, 8, 2, contrast="full"), "contrast must be 'random' or 'fixed', got 'full'"),

@@ -256,7 +256,7 @@ def test_refuses(pictures, tmp_path, reads):
         load(pictures, 0)
     with pytest.raises(ValueError, match="limit must be an integer of at least 1, got 0"):
         load(pictures, limit=0)
-    for channels in (0, 2, 4, True, "rgb", None, [3]):
+    for channels in (0, 2, 4, True, 3.0, "rgb", None, [3]):
         message = f"channels must be 1 (grey) or 3 (red, green, blue), got {channels!r}"
         with pytest.raises(ValueError, match=re.escape(message)):
             load(pictures, channels=channels)

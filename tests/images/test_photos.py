@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib.resources import files
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gahb.images import TEST, TRAIN, centre, photograph, photos
+from gahb.images import TEST, TRAIN, centre, crops, photograph, photos
 
 
 @settings(max_examples=25)
@@ -59,18 +60,26 @@ def test_no_photograph_is_on_both_sides():
     assert len(contents) == len(TRAIN + TEST)
 
 
-def holders(patch: torch.Tensor, names) -> set[str]:
+@cache
+def windows(name: str, size: int) -> np.ndarray:
+    """Every square of a photograph, (rows, columns, size, size), read independently of the package."""
+    with Image.open(str(files("skimage.data") / name)) as file:
+        picture = np.asarray(file.convert("L").reduce(2), dtype=np.float32) / 255
+    return np.lib.stride_tricks.sliding_window_view(picture, (size, size))
+
+
+def holders(patch: np.ndarray, names) -> set[str]:
     """Photographs in which the patch is found, in one of its eight positions."""
     found = set()
-    size = patch.shape[-1]
+    last = patch.shape[-1] - 1
     for name in names:
-        with Image.open(str(files("skimage.data") / name)) as file:
-            picture = np.asarray(file.convert("L").reduce(2), dtype=np.float32) / 255
-        windows = np.lib.stride_tricks.sliding_window_view(picture, (size, size))
+        squares = windows(name, last + 1)
         for k in range(4):
             for turned in (np.rot90(patch, k), np.rot90(patch, k).T):
-                rows, columns = np.nonzero(windows[:, :, 0, 0] == turned[0, 0])
-                if (windows[rows, columns] == turned).all(axis=(1, 2)).any():
+                corners = squares[:, :, 0, 0] == turned[0, 0]
+                for row, column in ((0, last), (last, 0), (last, last)):
+                    corners &= squares[:, :, row, column] == turned[row, column]
+                if (squares[corners] == turned).all(axis=(1, 2)).any():
                     found.add(name)
     return found
 
@@ -79,9 +88,10 @@ def holders(patch: torch.Tensor, names) -> set[str]:
 def test_patches_come_from_photographs_of_their_split_only(split, own, others):
     seen = set()
     for patch in photos(12, 24, split=split, seed=2).numpy()[:, 0]:
-        assert holders(patch, own)
+        held = holders(patch, own)
+        assert held
         assert not holders(patch, others)
-        seen |= holders(patch, own)
+        seen |= held
     assert len(seen) > 2
 
 
@@ -135,6 +145,8 @@ def test_a_photograph(name):
         (lambda: photos(1, 16, start=-1), "start must be an integer of at least 0, got -1"),
         (lambda: photos(1, 16, seed=-1), "seed must be an integer of at least 0, got -1"),
         (lambda: photos(1, 16, split="val"), "split must be 'train' or 'test', got 'val'"),
+        (lambda: photos(1, 16, seed=1 << 64), "seed must be an integer below 2\\*\\*64, got 18446744073709551616"),
+        (lambda: photograph(["camera.png"]), r"name must be one of brick.png, .*, got \['camera.png'\]"),
         (lambda: photograph("lena.png"), "name must be one of brick.png, .*, got 'lena.png'"),
         (lambda: photograph("camera.png", multiple=0), "multiple must be an integer of at least 1, got 0"),
     ],
@@ -142,6 +154,15 @@ def test_a_photograph(name):
 def test_refuses(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_crops_of_colour_images_keep_their_channels_together():
+    grey = photos(3, 40)
+    colour = torch.cat([grey, 1 - grey, grey / 2], dim=1)
+    cut, of_grey = crops(colour, 20, 12, seed=4), crops(grey, 20, 12, seed=4)
+    assert cut.shape == (20, 3, 12, 12)
+    assert torch.equal(cut, torch.cat([of_grey, 1 - of_grey, of_grey / 2], dim=1))
+    assert torch.equal(crops(colour, 2, 12, seed=4, start=18), cut[18:])
 
 
 def test_the_largest_sizes_are_allowed():
@@ -153,3 +174,12 @@ def test_centre_is_the_middle_square():
     picture = torch.arange(5 * 8.0).reshape(1, 5, 8)
     assert torch.equal(centre(picture, 2), picture[:, 1:3, 3:5])
     assert torch.equal(centre(picture, 6), picture[:, :, 1:7])
+
+
+def test_centre_refuses():
+    with pytest.raises(TypeError, match="picture must be a torch tensor, got list"):
+        centre([[1.0]], 2)
+    with pytest.raises(ValueError, match=r"picture must be \(…, H, W\), got shape \(3,\)"):
+        centre(torch.rand(3), 2)
+    with pytest.raises(ValueError, match="side must be an integer of at least 1, got 0"):
+        centre(torch.rand(3, 3), 0)

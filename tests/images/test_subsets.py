@@ -6,6 +6,7 @@ import math
 import re
 from itertools import chain
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -112,7 +113,7 @@ def test_by_group_no_label_is_shared(labels, n, seed):
     assert not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
     # what is dropped belongs to a label of the first or second set
     assert {labels[i] for i in set(range(total)) - set(every)} <= sets[0] | sets[1]
-    for other in (torch.tensor(labels), [f"person {label}" for label in labels]):
+    for other in (torch.tensor(labels), np.array(labels), tuple(labels), [f"person {label}" for label in labels]):
         assert all(torch.equal(a, b) for a, b in zip(parts, split(numbered(total), n, seed=seed, groups=other)))
 
 
@@ -154,6 +155,16 @@ def test_groups_of_one_lose_nothing():
             ValueError,
             "n = 3 is too many for two sets that share no group, dealt by seed 0: they hold 6 and 0 images",
         ),
+        (
+            lambda: split(numbered(2), 1, groups=[[1], [2]]),
+            ValueError,
+            r"groups must have one hashable label for each of the 2 images, got list \[\[1\], \[2\]\]",
+        ),
+        (lambda: split(numbered(2), 1, groups=torch.eye(2)), ValueError, "groups must have one hashable label"),
+        (lambda: split(numbered(2), 1, groups=7), ValueError, "for each of the 2 images, got int 7"),
+        (lambda: split(numbered(2), 1, seed=-1), ValueError, "seed must be an integer of at least 0, got -1"),
+        (lambda: split(numbered(2), 1, seed=0.5), ValueError, "seed must be an integer of at least 0, got 0.5"),
+        (lambda: shuffle_pixels(numbered(2), seed=None), ValueError, "seed must be an integer of at least 0, got None"),
         (lambda: shuffle_pixels(torch.rand(4, 9)), ValueError, r"images must be \(n, C, H, W\), got shape \(4, 9\)"),
         (lambda: shuffle_pixels(numbered(2).byte()), TypeError, "images must be floating point, got torch.uint8"),
         (lambda: shuffle_pixels(None), TypeError, "images must be a torch tensor, got NoneType"),

@@ -1,0 +1,171 @@
+"""Examples in docstrings run as they stand, and every name of the API page has one."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+from functools import reduce
+from pathlib import Path
+
+import pytest
+from test_architecture import shown
+
+import gahb
+
+PACKAGE = Path(gahb.__file__).parent
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+# Names of the API page whose docstring has no example yet. A name leaves the list with its example; none comes in.
+WITHOUT = {
+    "gahb.AdaptiveBasis",
+    "gahb.BFCNN",
+    "gahb.Bandlet",
+    "gahb.BayesShrink",
+    "gahb.Empirical",
+    "gahb.Gaussian",
+    "gahb.GaussianMixture",
+    "gahb.NonLocalMeans",
+    "gahb.OptimalDisks",
+    "gahb.PointNetwork",
+    "gahb.UNet",
+    "gahb.Wavelet",
+    "gahb.Wiener",
+    "gahb.adaptive_basis",
+    "gahb.adaptive_filters",
+    "gahb.book.chapters.chapters",
+    "gahb.book.chapters.check_overrides",
+    "gahb.book.chapters.find",
+    "gahb.book.chapters.parameters",
+    "gahb.book.running.bring_up_to_date",
+    "gahb.book.running.claims_of",
+    "gahb.book.running.execute",
+    "gahb.claims.Claim",
+    "gahb.claims.begin",
+    "gahb.claims.check",
+    "gahb.claims.load",
+    "gahb.crossing",
+    "gahb.denoisers.bandlet.Geometry",
+    "gahb.figures.areas",
+    "gahb.figures.curve_grid",
+    "gahb.figures.curve_panels",
+    "gahb.figures.curves",
+    "gahb.figures.distributions",
+    "gahb.figures.estimates",
+    "gahb.figures.image_grid",
+    "gahb.figures.mixture_fields",
+    "gahb.figures.table",
+    "gahb.figures.use_style",
+    "gahb.fit",
+    "gahb.harmonics.alignment",
+    "gahb.harmonics.band_means",
+    "gahb.harmonics.coefficients",
+    "gahb.harmonics.contour_share",
+    "gahb.harmonics.cuts",
+    "gahb.harmonics.deform",
+    "gahb.harmonics.frequency",
+    "gahb.harmonics.frequency_along",
+    "gahb.harmonics.principal_cosines",
+    "gahb.harmonics.terms_left",
+    "gahb.harmonics.wavelet_coefficients",
+    "gahb.jacobian.Jacobian",
+    "gahb.jacobian.TraceEstimate",
+    "gahb.jacobian.divergence",
+    "gahb.jacobian.effective_dimension",
+    "gahb.kl.KLBound",
+    "gahb.kl.gaussian_divergence",
+    "gahb.kl.quadrature_weights",
+    "gahb.kl.remembered",
+    "gahb.kl_bound",
+    "gahb.memorization.margins",
+    "gahb.nearest",
+    "gahb.psnr_curve",
+    "gahb.rates.Slope",
+    "gahb.rates.increment_exponent",
+    "gahb.rates.local_slopes",
+    "gahb.rates.slope",
+    "gahb.rates.wiener_error",
+    "gahb.rates.wiener_slopes",
+    "gahb.rates.window_error",
+    "gahb.ratio_of_means",
+    "gahb.recipes.Recipe",
+    "gahb.risk.PSNRCurve",
+    "gahb.sample",
+    "gahb.score",
+    "gahb.statistics.rank_correlation",
+    "gahb.statistics.share",
+    "gahb.statistics.trend",
+    "gahb.sure",
+    "gahb.trace_estimate",
+    "gahb.transforms.analyse",
+    "gahb.transforms.dct",
+    "gahb.transforms.dct_vectors",
+    "gahb.transforms.synthesise",
+    "gahb.twin_similarity",
+    "gahb.widgets.curves",
+    "gahb.widgets.flow_lines",
+    "gahb.widgets.frames",
+    "gahb.widgets.live",
+    "gahb.widgets.mixture",
+    "gahb.zoo.export",
+    "gahb.zoo.load",
+    "gahb.zoo.load_published",
+    "gahb.zoo.names",
+    "gahb.zoo.recipe",
+    "gahb.zoo.train",
+}
+
+
+def docstrings(path: Path) -> list[tuple[str, int, str]]:
+    """Qualified name, first line and text of every docstring of a module with an example.
+
+    They are read from the source: `doctest` looks at the functions of a module,
+    and does not see those that a decorator has replaced.
+    """
+    found = []
+
+    def visit(node: ast.AST, name: str) -> None:
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+            if ">>>" in (text := ast.get_docstring(node) or ""):
+                found.append((name, node.body[0].lineno, text))
+            for child in node.body:
+                visit(child, f"{name}.{getattr(child, 'name', '')}")
+
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    visit(ast.parse(path.read_text(encoding="utf-8")), ".".join(parts))
+    return found
+
+
+def failures(name: str, line: int, text: str, file: str = "") -> str:
+    """What goes wrong when the example runs in an empty namespace, as a reader would paste it."""
+    example = doctest.DocTestParser().get_doctest(text, {"__name__": "__main__"}, name, file, line)
+    out: list[str] = []
+    doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(example, out=out.append)
+    return "".join(out)
+
+
+MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_examples_run(path):
+    found = docstrings(path)
+    assert found
+    assert "".join(failures(*entry, str(path)) for entry in found) == ""
+
+
+def test_an_example_that_is_wrong_is_seen():
+    assert failures("right", 1, "Adds.\n\n>>> 1 + 1\n2\n") == ""
+    assert "Expected:\n    3\nGot:\n    2\n" in failures("wrong", 1, "Adds.\n\n>>> 1 + 1\n3\n")
+    assert "NameError" in failures("not whole", 1, "Adds.\n\n>>> gahb.images.disks(1, 8).shape\n")
+
+
+def test_every_name_of_the_api_page_has_an_example(root):
+    names = shown((root / "book" / "api.md").read_text(encoding="utf-8"))
+    without = set()
+    for parent, children in names.items():
+        for child in children:
+            value = reduce(getattr, [*parent.split("."), child][1:], gahb)
+            if ">>> " not in (value.__doc__ or ""):
+                without.add(f"{parent}.{child}")
+    assert without == WITHOUT
+    assert not any(name.startswith("gahb.images.") for name in WITHOUT)
