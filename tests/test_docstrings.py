@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 from functools import reduce
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -135,9 +136,16 @@ def docstrings(path: Path) -> list[tuple[str, int, str]]:
     return found
 
 
-def failures(name: str, line: int, text: str, file: str = "") -> str:
-    """What goes wrong when the example runs in an empty namespace, as a reader would paste it."""
-    example = doctest.DocTestParser().get_doctest(text, {"__name__": "__main__"}, name, file, line)
+def namespace(path: Path) -> dict:
+    """Names that an example may use without an import: none, as a reader pastes it; in a private module, its own."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    private = any(part.startswith("_") and part != "__init__" for part in parts)
+    return dict(vars(import_module(".".join(parts)))) if private else {"__name__": "__main__"}
+
+
+def failures(name: str, line: int, text: str, names: dict | None = None) -> str:
+    """What goes wrong when the example runs."""
+    example = doctest.DocTestParser().get_doctest(text, names or {"__name__": "__main__"}, name, name, line)
     out: list[str] = []
     doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(example, out=out.append)
     return "".join(out)
@@ -150,7 +158,7 @@ MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read
 def test_examples_run(path):
     found = docstrings(path)
     assert found
-    assert "".join(failures(*entry, str(path)) for entry in found) == ""
+    assert "".join(failures(*entry, namespace(path)) for entry in found) == ""
 
 
 def test_an_example_that_is_wrong_is_seen():

@@ -101,7 +101,7 @@ def test_what_a_recipe_leaves_out_stays_what_it_was():
         "disks": dict(seed=0, start=0, device=None),
         "dead_leaves": dict(seed=0, start=0, device=None),
         "photos": dict(split="train", seed=0, start=0),
-        "folder": dict(limit=None, progress=True),
+        "folder": dict(channels=1, limit=None, progress=True),
         "fit": dict(
             batch=32, seed=0, sigma_range=(0.005, 1.0), checkpoint=None, progress=True, learning_rate=1e-3,
             weight_power=1.2, polish=0.15, precision="float32", compiled=False, every=500, monitor=None, log=None,

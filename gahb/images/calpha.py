@@ -24,11 +24,12 @@ from torch import Tensor
 from .._validate import check_request, positive_int, positive_number
 from ..kernels.counter import in_blocks, normal, uniform
 
-CUT = 48  # highest frequency of a background, cycles an image; pixels of 96×96 resolve it
-CONTOUR_CUT = 2048  # of a contour
-COLUMNS = 320  # least number of columns on which a contour is evaluated
-FIELD_SD, CONTOUR_SD = 0.08, 0.12  # standard deviations with contrast="fixed"; of the contour's height
-REACH = 4.0  # standard deviations of a field that its range of grey spans to each side
+CUT = 48  # highest frequency of a background, in cycles an image; images of 96×96 pixels resolve it
+CONTOUR_CUT = 2048  # highest frequency of a contour
+COLUMNS = 320  # a contour is evaluated at least at so many columns
+FIELD_SD = 0.08  # standard deviation of a background with contrast="fixed" and no contour
+CONTOUR_SD = 0.12  # standard deviation of a contour's height, in sides of the image
+REACH = 4.0  # a range of grey spans so many standard deviations of the field to each side
 
 
 def c_alpha(
@@ -164,7 +165,7 @@ def c_alpha_spectrum(size: int, alpha: float, *, convention: str = "holder") -> 
 
 def contour_heights(n: int, points: int, alpha: float, *, convention: str = "holder", seed: int = 0,
                     start: int = 0, device=None, dtype=torch.float32) -> Tensor:
-    """Heights of the contours of `c_alpha` at `points` equidistant places, not yet clamped: (n, points)."""
+    """Heights (n, points) of the contours of `c_alpha` at `points` equidistant columns, before they are clipped."""
     positive_int("n", n)
     positive_int("points", points)
     alpha = _check(alpha, convention)
@@ -198,12 +199,13 @@ def _fields(seed, start, n, size, alpha, convention, device) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _frequencies(size: int, alpha: float, convention: str) -> tuple[Tensor, Tensor]:
-    """Amplitudes of the frequencies 0 < |k| ≤ CUT and a last one of 0, and which of them alias.
+    """Amplitudes of all frequencies 0 < |k| ≤ CUT, followed by one of 0, and the table of which of them alias.
 
-    Amplitudes hold the mean over a pixel (sinc) and the shift by half a pixel
-    (phase), and their squares without these sum to one. Row j of `aliases`
-    (m, size²) is the place of the j-th frequency that looks like each of the
-    size² frequencies of the pixels; that of the last amplitude where none is left.
+    Each amplitude is multiplied by the mean of its wave over a pixel (sinc) and
+    by the phase of half a pixel; before that, the squares sum to one. A column
+    of `aliases` (m, size²) belongs to one frequency of the pixel grid. It lists
+    the indices of all waves that alias to this frequency, and is filled up with
+    the index of the amplitude 0.
     """
     axis = torch.arange(-CUT, CUT + 1, dtype=torch.float64)
     first, second = torch.meshgrid(axis, axis, indexing="ij")

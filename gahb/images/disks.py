@@ -63,19 +63,19 @@ def disks(n: int, size: int, *, seed: int = 0, start: int = 0, device=None) -> T
 
 
 def disk_images(centre: Tensor, radius: Tensor, foreground: Tensor, background: Tensor, size: int) -> Tensor:
-    """The images of given disks: float32 (n, 1, size, size); arguments as :func:`disk_parameters` returns them."""
+    """Images of given disks, float32 (n, 1, size, size); the arguments are those that `disk_parameters` returns."""
     share = coverage(centre, radius, size).float()
     return (background[:, None, None] + (foreground - background)[:, None, None] * share)[:, None]
 
 
 def disk_tangents(centre: Tensor, radius: Tensor, foreground: Tensor, background: Tensor, size: int) -> Tensor:
-    r"""Derivatives of those images by foreground, background, row, column and radius: (n, 5, 1, size, size), float64.
+    r"""Derivatives of `disk_images` by foreground, background, row, column and radius: float64 (n, 5, 1, size, size).
 
     $$\partial_a x = m, \quad \partial_b x = 1 - m, \quad \partial_\theta x = (a - b)\, \partial_\theta m$$
 
-    with m the coverage and θ in sides of the image: exact, by forward
-    differentiation of the closed form. They span the tangent space of the set
-    of disks, unless the two greys are equal.
+    with m the coverage and θ the row, the column or the radius, in sides of the
+    image. They are exact, by forward differentiation of the closed form of m.
+    If the two greys differ, they span the tangent space of the set of disks.
     """
     centre, radius = centre.double(), radius.double()
     n, contrast = len(radius), (foreground - background).double()
@@ -91,7 +91,7 @@ def disk_tangents(centre: Tensor, radius: Tensor, foreground: Tensor, background
 
 
 def disk_parameters(n: int, *, seed: int = 0, start: int = 0, device=None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Centre (n, 2) as (row, column), radius, foreground and background (n,) of the images of `disks`."""
+    """Centres (n, 2) as (row, column), radii, foregrounds and backgrounds (n,) of the images of `disks`."""
     u = uniform(seed, "disks", start, n, 5, device)
     centre = CENTRE[0] + (CENTRE[1] - CENTRE[0]) * u[:, :2]
     radius = RADIUS[0] + (RADIUS[1] - RADIUS[0]) * u[:, 2]
@@ -100,13 +100,14 @@ def disk_parameters(n: int, *, seed: int = 0, start: int = 0, device=None) -> tu
 
 def contour_waves(centre: Tensor, radius: Tensor, foreground: Tensor, background: Tensor, size: int, *,
                   periods, points: int = 2**15) -> Tensor:
-    r"""How the images change when their contours bend in waves: (n, 2 P, 1, size, size), float64.
+    r"""Derivatives of the images when their contours bend in waves: float64 (n, 2 P, 1, size, size).
 
-    The derivatives in ε of the images of the shapes $r(\varphi) = r + \varepsilon\cos p\varphi$
-    and $r + \varepsilon\sin p\varphi$, for each of the P `periods` p, a cosine and a sine in turn:
-    the contrast times the wave's integral along the arc in each pixel, by
-    `points` points on the circle. One period is a shift, and none (whose sine
-    is zero) a change of radius; disks have no others.
+    The radius becomes $r + \varepsilon\cos p\varphi$ or $r + \varepsilon\sin p\varphi$,
+    for each of the P `periods` p; the derivative is in ε, at 0. In each pixel it
+    is the contrast times the integral of the wave along the arc in this pixel,
+    computed at `points` points of the circle. Waves of one period shift the
+    disk, and the cosine of period 0 changes its radius (the sine is zero); no
+    other wave leads from a disk to a disk.
     """
     n = len(radius)
     angle = 2 * math.pi * (torch.arange(points, dtype=torch.float64, device=radius.device) + 0.5) / points

@@ -14,8 +14,8 @@ from .._validate import check_request
 from ..kernels.counter import in_blocks, uniform
 
 SMALLEST, LARGEST = 0.03, 0.6  # radii, in units of the image's side
-FINE = 96  # least number of columns on which leaves are drawn
-_LEAVES, _TILES = 256, 8  # leaves that fall at a time; tiles a side
+FINE = 96  # leaves are drawn at least on so many columns
+_LEAVES, _TILES = 256, 8  # leaves that are drawn at a time; tiles along a side
 
 
 def dead_leaves(n: int, size: int, *, seed: int = 0, start: int = 0, device=None) -> Tensor:
@@ -72,7 +72,7 @@ def dead_leaves(n: int, size: int, *, seed: int = 0, start: int = 0, device=None
 
 
 def leaves(seed: int, start: int, n: int, block: int, device=None) -> tuple[Tensor, Tensor, Tensor]:
-    """Centre (n, 256, 2) as (row, column), radius and gray (n, 256) of a block of leaves; the first lies on top."""
+    """Centres (n, 256, 2) as (row, column), radii and greys (n, 256) of a block of leaves; the first is on top."""
     draw = uniform(seed, f"leaves {block}", start, n, 4 * _LEAVES, device).reshape(n, _LEAVES, 4)
     centre = draw[..., :2] * (1 + 2 * LARGEST) - LARGEST  # leaves that reach in from outside, too
     radius = SMALLEST / (1 - draw[..., 2] * (1 - (SMALLEST / LARGEST) ** 2)).sqrt()
@@ -80,9 +80,10 @@ def leaves(seed: int, start: int, n: int, block: int, device=None) -> tuple[Tens
 
 
 def _seen(seed: int, start: int, n: int, side: int, device) -> Tensor:
-    """Gray of the leaf on top at each point of a (side, side) grid: (n, side, side).
+    """Grey (n, side, side) of the topmost leaf at each point of a grid.
 
-    Leaves fall until no point is bare; each is drawn on the tiles that it touches.
+    From the top leaf downwards, each leaf is drawn where no leaf is yet, on the
+    tiles that it touches, until every point is covered.
     """
     width = -(-side // _TILES)
     at = ((torch.arange(_TILES * width, device=device) + 0.5) / side).reshape(_TILES, width)

@@ -1,4 +1,4 @@
-"""Disjoint subsets of images, and images with their pixels shuffled."""
+"""Disjoint random subsets of images, and images with permuted pixels."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def shuffle_pixels(images: Tensor, *, seed: int = 0) -> Tensor:
 
 
 def pixel_permutation(height: int, width: int, *, seed: int = 0) -> Tensor:
-    """The permutation of :func:`shuffle_pixels`: pixel j of the result is pixel permutation[j] of the image."""
+    """The permutation of `shuffle_pixels`: pixel j of the result is pixel ``permutation[j]`` of the image."""
     generator = torch.Generator().manual_seed(((seed * 1_000_003 + height) * 1_000_003 + width) % (1 << 63))
     return torch.randperm(height * width, generator=generator)
 

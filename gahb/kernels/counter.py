@@ -1,4 +1,4 @@
-r"""Random numbers that depend on (seed, index, position) alone, alike on every device.
+r"""Random numbers that depend only on (seed, index, position), the same on every device.
 
 A counter-based generator: number j of image i is a hash of (seed, i, j), so
 that image i does not depend on batch size, order, or how many are asked for.
@@ -28,7 +28,7 @@ _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 def in_blocks(make: Callable[[int, int], Tensor], start: int, n: int, device=None) -> Tensor:
-    """``make(start, n)`` in blocks that stay in the processor's cache (on a GPU: in its memory)."""
+    """``make(start, n)``, computed in blocks small enough for the processor's cache (on a GPU: for its memory)."""
     block = 32 if torch.device(device or "cpu").type == "cpu" else 1024
     parts = [make(first, min(block, start + n - first)) for first in range(start, start + n, block)]
     return torch.cat(parts) if len(parts) > 1 else parts[0]
@@ -67,7 +67,7 @@ def _bits(seed: int, stream: str, start: int, n: int, count: int, device) -> Ten
 
 
 def _halves(bits: Tensor) -> tuple[Tensor, Tensor]:
-    """Two numbers of 24 bits each, inside (0, 1): the largest would be rounded to 1."""
+    """Two numbers of 24 bits each, strictly inside (0, 1); without the clamp the largest would be rounded to 1."""
     halves = (((bits >> shift) & ((1 << 24) - 1)).float() for shift in (40, 8))
     first, second = (half.add_(0.5).mul_(2.0**-24).clamp_(max=1 - 2.0**-24) for half in halves)
     return first, second
