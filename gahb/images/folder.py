@@ -59,9 +59,10 @@ def folder(path: str | os.PathLike, size: int, *, channels: int = 1, limit: int 
 
     One warning counts and names what is skipped, every time that the folder is
     read, from the cache too: near-duplicates, unreadable files and folders,
-    files in other formats, links to folders and links that lead nowhere (links
-    to files are read). It also counts the images smaller than `size`, which are
-    enlarged: enlarged images are smooth, and easier to denoise.
+    files in other formats (apart from texts and tables, such as .txt and .csv),
+    links to folders and links that lead nowhere (links to files are read).
+    It also counts the images smaller than `size`, which are enlarged: enlarged
+    images are smooth, and easier to denoise.
 
     The images are cached as 8-bit integers in the user's cache (``GAHB_CACHE``,
     else ``~/.cache/gahb``) until a file of the folder changes.
