@@ -95,7 +95,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     from gahb import zoo
-    from gahb._team import leads, team
+    from gahb.training.processes import leads, team
 
     recipes = [zoo.recipe(name) for name in arguments.recipes]  # all read before any is trained
     if arguments.executor is None:

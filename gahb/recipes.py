@@ -12,8 +12,9 @@ for the test. `shuffle` permutes the pixels. For photos, `more: {path: FOLDER,
 size: SIDE, share: SHARE}` takes that share of the training images from the
 pictures of a folder, cut at random from SIDE × SIDE pixels. `training` holds arguments of
 `gahb.fit`, and `snapshots`: steps at which the weights are kept too, so that
-one run tells how the network changes with the length of training. The hash is
-of what is written: what a folder holds is not in it.
+one run tells how the network changes with the length of training. A recipe
+that names no `optimiser` is of the time when there was one: `adam`. The hash
+is of what is written: what a folder holds is not in it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from inspect import Parameter, signature
 from pathlib import Path
@@ -36,7 +37,7 @@ from ._validate import positive_int
 from .denoisers.networks import BFCNN, UNet
 from .kernels.counter import uniform
 from .measure.risk import psnr_curve
-from .training import EVERY, ImageSource, fit
+from .training import EVERY, ImageSource, Method, fit, records
 
 NETWORKS = {"UNet": UNet, "BFCNN": BFCNN}
 CLASSES = {"c_alpha": classes.c_alpha, "disks": classes.disks, "dead_leaves": classes.dead_leaves,
@@ -60,7 +61,7 @@ class Recipe:
         self._check("images", CLASSES, more={"kind", "n", "subset", "shuffle", *of_photos},
                     less={"n", "start", "device", "progress"})
         self._check("training", None, more={"snapshots"},
-                    less={"network", "images", "checkpoint", "progress", "monitor", "log"})
+                    less={"network", "images", "checkpoint", "progress", "monitor", "log", "until", "method"})
         subset = self.images.get("subset", "first")
         if subset not in ("first", "second"):
             raise ValueError(f"recipe {self.name}: images.subset must be first or second, got {subset!r}")
@@ -68,13 +69,21 @@ class Recipe:
             positive_int(f"recipe {self.name}: images.n", self.images["n"])
         if "more" in self.images:
             _check_more(f"recipe {self.name}: images.more", self.images["more"], self.images["size"])
-        every, last = self.training.get("every", EVERY), self.training["steps"]
-        for key, value in (("every", every), ("steps", last)):
-            positive_int(f"recipe {self.name}: training.{key}", value)
+        last = positive_int(f"recipe {self.name}: training.steps", self.training["steps"])
+        try:
+            self._method()
+            at = records(self.training.get("every", EVERY), last)
+        except ValueError as error:
+            raise ValueError(f"recipe {self.name}: training.{error}") from error
         for step in self.snapshots:
-            if step not in range(every, last, every):
-                raise ValueError(f"recipe {self.name}: training.snapshots must be multiples of every = {every} "
-                                 f"below steps = {last}, got {step!r}")
+            if step not in at - {last}:
+                raise ValueError(f"recipe {self.name}: training.snapshots must be steps at which the log has a record "
+                                 f"(every = {self.training.get('every', EVERY)}), below steps = {last}, got {step!r}")
+
+    def _method(self) -> Method:
+        """How the network is trained."""
+        names = {field.name for field in fields(Method)}
+        return Method(**{"optimiser": "adam"} | {key: value for key, value in self.training.items() if key in names})
 
     @property
     def snapshots(self) -> tuple[int, ...]:
@@ -88,8 +97,8 @@ class Recipe:
             raise ValueError(f"{where} must be a mapping, got {content!r}")
         if kinds is not None and content.get("kind") not in kinds:
             raise ValueError(f"{where}.kind must be one of {', '.join(kinds)}, got {content.get('kind')!r}")
-        taken = {key: p for key, p in signature(kinds[content["kind"]] if kinds else fit).parameters.items()
-                 if key not in less}
+        of = [kinds[content["kind"]]] if kinds else [fit, Method]
+        taken = {key: p for function in of for key, p in signature(function).parameters.items() if key not in less}
         if unknown := sorted(set(content) - set(taken) - set(more)):
             raise ValueError(f"{where} takes {', '.join(sorted({*taken, *more}))}, got {', '.join(map(str, unknown))}")
         if missing := [key for key, p in taken.items() if p.default is Parameter.empty and key not in content]:
@@ -145,8 +154,11 @@ class Recipe:
         return lambda n, start: seen(make(n, start=offset + start))
 
     def train(self, *, checkpoint=None, progress: bool = True, log: list | None = None,
-              keep: Callable[[nn.Module, list], None] | None = None) -> nn.Module:
+              keep: Callable[[nn.Module, list], None] | None = None,
+              until: Callable[[], bool] | None = None) -> nn.Module:
         """Fit the network, on a GPU where there is one; `keep(network, log)` is called at every step of `snapshots`.
+
+        `until` as in :func:`gahb.fit`.
 
         The log has a learning curve: PSNR at `LEVELS` of images never trained on
         ("psnr") and, where the training images are finite, of 64 of them ("train_psnr").
@@ -166,7 +178,8 @@ class Recipe:
 
         training = {key: value for key, value in self.training.items() if key != "snapshots"}
         network = self.build().to(device)
-        return fit(network, source, checkpoint=checkpoint, progress=progress, log=log, monitor=monitor, **training)
+        return fit(network, source, checkpoint=checkpoint, progress=progress, log=log, monitor=monitor, until=until,
+                   **asdict(self._method()) | training)
 
 
 def _check_more(where: str, more, size: int) -> None:

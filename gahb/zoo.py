@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from . import recipes
 from ._files import cache_dir, checksum, replacing
-from ._team import agreed, leads
+from .training.processes import agreed, leads
 from .denoisers.published import load_published as load_published
 from .recipes import Recipe
 
@@ -62,13 +63,15 @@ def recipe(name: str | os.PathLike) -> Recipe:
     raise ValueError(f"name must be a recipe file or one of {', '.join(known)}, got {str(name)!r}")
 
 
-def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: bool = True) -> Path:
+def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: bool = True,
+          until: Callable[[], bool] | None = None) -> Path:
     """Train a recipe once, and return its file: in the cache, or `out`.
 
     A second call, in this process or another, waits for the first and returns
     what it made. An interrupted call goes on from its last checkpoint, which
     lies beside the file. So do the recipe's snapshots, as ``STEM@STEP``. Under
-    `torchrun` all processes call it, and train one network together.
+    `torchrun` all processes call it, and train one network together. `until` as
+    in :func:`gahb.fit`: where it says so, the training stops with its checkpoint.
     """
     place = _place()
     place.mkdir(parents=True, exist_ok=True)
@@ -82,7 +85,7 @@ def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: boo
             def keep(network: nn.Module, log: list) -> None:
                 export(network, target.with_stem(f"{target.stem}@{log[-1]['step']}"), recipe=content, log=log)
 
-            network = recipe.train(checkpoint=checkpoint, progress=progress, log=log, keep=keep)
+            network = recipe.train(checkpoint=checkpoint, progress=progress, log=log, keep=keep, until=until)
             if leads():
                 export(network, target, recipe=content, log=log)
                 checkpoint.unlink(missing_ok=True)

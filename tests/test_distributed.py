@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 import gahb
 from gahb import recipes, training, zoo
-from gahb._team import agreed, leads, team
+from gahb.training.processes import agreed, leads, team
 from gahb.cli import main as command
 from gahb.denoisers import networks
 
@@ -204,7 +204,7 @@ def test_a_checkpoint_that_not_all_see_is_refused(tmp_path, monkeypatch):
 
 
 def test_alone_nothing_of_it_is_imported():
-    script = ("import sys, torch, gahb; from gahb._team import agreed, leads, team; "
+    script = ("import sys, torch, gahb; from gahb.training.processes import agreed, leads, team; "
               "assert team() is None and leads() and agreed(3) == 3; print('lightning_fabric' in sys.modules)")
     out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert out.stdout == "False\n"

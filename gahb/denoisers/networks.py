@@ -62,14 +62,47 @@ def _of_all(variance: Tensor, mean: Tensor) -> Tensor:
     return variances.mean(dim=0, keepdim=True) + means.var(dim=0, keepdim=True, unbiased=False)
 
 
-def _conv(inputs: int, outputs: int) -> nn.Conv2d:
-    conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-    nn.init.normal_(conv.weight, std=math.sqrt(2 / (9 * inputs)))
-    return conv
+BORDERS = ("zero", "circular", "replicate")
 
 
-def _conv_norm_relu(inputs: int, outputs: int) -> list[nn.Module]:
-    return [_conv(inputs, outputs), BiasFreeNorm(outputs), nn.ReLU()]
+class Conv3x3(nn.Conv2d):
+    """A 3×3 convolution without bias, to images of the same size.
+
+    Past the border the image goes on with zeros ("zero"), periodically
+    ("circular") or with the pixels of its edge ("replicate").
+    """
+
+    def __init__(self, inputs: int, outputs: int, border: str = "zero"):
+        super().__init__(inputs, outputs, 3, padding=1 if border == "zero" else 0, bias=False)
+        self.border = border
+        nn.init.normal_(self.weight, std=math.sqrt(2 / (9 * inputs)))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(B, inputs, H, W) → (B, outputs, H, W)."""
+        if self.border == "zero":
+            return super().forward(h)
+        if self.training:
+            return super().forward(nn.functional.pad(h, (1, 1, 1, 1), mode=self.border))
+        # the same by an operation that `gahb.jacobian.linearized` has a derivative for
+        for axis in (2, 3):
+            h = h.index_select(axis, self._places(h.shape[axis], h.device))
+        return super().forward(h)
+
+    def _places(self, n: int, device: torch.device) -> Tensor:
+        """Which of n pixels stand at −1, 0, …, n."""
+        places = torch.arange(-1, n + 1, device=device)
+        return places % n if self.border == "circular" else places.clamp(0, n - 1)
+
+
+def check_border(border: str) -> str:
+    """ValueError unless `border` is one of `BORDERS`."""
+    if border not in BORDERS:
+        raise ValueError(f"border must be {', '.join(map(repr, BORDERS))}, got {border!r}")
+    return border
+
+
+def _conv_norm_relu(inputs: int, outputs: int, border: str) -> list[nn.Module]:
+    return [Conv3x3(inputs, outputs, border), BiasFreeNorm(outputs), nn.ReLU()]
 
 
 class _BiasFreeDenoiser(nn.Module):
@@ -100,12 +133,16 @@ class UNet(_BiasFreeDenoiser):
     width : channels of the first block (7,659,264 parameters at 64, depth 3).
     depth : poolings; H and W must be divisible by ``2 ** depth``.
     channels : channels of the image.
+    border : what lies past the border of every picture that is convolved: "zero",
+        "circular" (periodic: shifts of y by multiples of ``2 ** depth`` shift
+        the answer) or "replicate" (the pixels of the edge).
 
     Called with `y` (B, channels, H, W) in units of [0, 1] images.
     """
 
-    def __init__(self, width: int = 64, depth: int = 3, channels: int = 1):
+    def __init__(self, width: int = 64, depth: int = 3, channels: int = 1, border: str = "zero"):
         super().__init__()
+        self.border = check_border(border)
         self.width = positive_int("width", width)
         self.depth = positive_int("depth", depth)
         self.channels = positive_int("channels", channels)
@@ -114,20 +151,20 @@ class UNet(_BiasFreeDenoiser):
         self.encoder = nn.ModuleList()
         for level in range(depth):
             first = (
-                [_conv(channels, width), nn.ReLU()]
+                [Conv3x3(channels, width, border), nn.ReLU()]
                 if level == 0
-                else _conv_norm_relu(widths[level - 1], widths[level])
+                else _conv_norm_relu(widths[level - 1], widths[level], border)
             )
-            self.encoder.append(nn.Sequential(*first, *_conv_norm_relu(widths[level], widths[level])))
+            self.encoder.append(nn.Sequential(*first, *_conv_norm_relu(widths[level], widths[level], border)))
         self.middle = nn.Sequential(
-            *_conv_norm_relu(widths[-2], widths[-1]), *_conv_norm_relu(widths[-1], widths[-1])
+            *_conv_norm_relu(widths[-2], widths[-1], border), *_conv_norm_relu(widths[-1], widths[-1], border)
         )
         self.upsample, self.decoder = nn.ModuleList(), nn.ModuleList()
         for level in range(depth):
             here = widths[level]
             self.upsample.append(nn.ConvTranspose2d(2 * here, here, 2, stride=2, bias=False))
-            last = [_conv(here, channels)] if level == 0 else _conv_norm_relu(here, here)
-            self.decoder.append(nn.Sequential(*_conv_norm_relu(2 * here, here), *last))
+            last = [Conv3x3(here, channels, border)] if level == 0 else _conv_norm_relu(here, here, border)
+            self.decoder.append(nn.Sequential(*_conv_norm_relu(2 * here, here, border), *last))
 
     def residual(self, y: Tensor) -> Tensor:
         """The predicted noise $r(y) = y - f(y)$."""
@@ -180,16 +217,19 @@ class BFCNN(_BiasFreeDenoiser):
         receptive field 43×43).
     channels : channels of the image.
     linear_first : whether the first convolution has no ReLU, as in some published networks.
+    border : as of :class:`gahb.UNet`; here every shift is an equivariance where it is "circular".
     """
 
-    def __init__(self, width: int = 64, layers: int = 21, channels: int = 1, linear_first: bool = False):
+    def __init__(self, width: int = 64, layers: int = 21, channels: int = 1, linear_first: bool = False,
+                 border: str = "zero"):
         super().__init__()
+        self.border = check_border(border)
         self.width = positive_int("width", width)
         self.layers = positive_int("layers", layers, at_least=3)
         self.channels = positive_int("channels", channels)
-        inner = [m for _ in range(layers - 2) for m in _conv_norm_relu(width, width)]
+        inner = [m for _ in range(layers - 2) for m in _conv_norm_relu(width, width, border)]
         first = nn.Identity() if linear_first else nn.ReLU()
-        self.chain = nn.Sequential(_conv(channels, width), first, *inner, _conv(width, channels))
+        self.chain = nn.Sequential(Conv3x3(channels, width, border), first, *inner, Conv3x3(width, channels, border))
 
     def residual(self, y: Tensor) -> Tensor:
         """The predicted noise $r(y) = y - f(y)$."""

@@ -169,6 +169,13 @@ class _Recorder(TorchDispatchMode):
 
         self.steps.append(_Step(lambda v: _aten.avg_pool2d(v, *settings), transposed, (self.slot(x),), slot))
 
+    def index_select(self, slot, out, x, dim, index):
+        """Pixels moved and repeated along one axis, as at a border."""
+        def transposed(w):
+            return (w.new_zeros(len(w), *x.shape[1:]).index_add_(dim, index, w),)
+
+        self.steps.append(_Step(lambda v: v.index_select(dim, index), transposed, (self.slot(x),), slot))
+
     def cat(self, slot, out, parts, dim=0):
         if dim not in (1, -3):
             raise _NotLinearError
@@ -199,6 +206,7 @@ _RULES = {
     _aten.mul.Tensor: _Recorder.mul,
     _aten.relu.default: _Recorder.relu,
     _aten.avg_pool2d.default: _Recorder.pool,
+    _aten.index_select.default: _Recorder.index_select,
     _aten.cat.default: _Recorder.cat,
     _aten.add.Tensor: _Recorder.add,
     _aten.sub.Tensor: _Recorder.sub,

@@ -1,0 +1,275 @@
+r"""Fitting a denoiser by least squares at every noise level.
+
+The loss of one image is
+
+$$\ell(x, \sigma, z) = w(\sigma)\,\tfrac1d\,\|f(x + \sigma z) - x\|^2,
+  \qquad w(\sigma) \propto \sigma^{-p},$$
+
+with σ log-uniform in a range. A weight that depends on σ alone leaves the
+minimiser at each σ where it was, $f^\star(y) = \mathbb E[x \mid y]$; it only
+says how a network of finite size shares its effort. Mean squared errors of
+image denoisers grow about like $\sigma^{1.2}$, so that $p = 1.2$ lets every
+noise level count alike.
+
+Everything random about step `s` is drawn from a generator seeded by
+(seed, s): a run that was killed and starts again from its checkpoint repeats
+the uninterrupted run bit for bit on the same machine and thread count. Under
+`torchrun` each process takes its share of that step's batch, and the network
+is, to rounding, what one process makes of the whole batch.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .._progress import bar
+from .._validate import check_sigma_range, positive_int
+from ..denoisers.networks import BiasFreeNorm
+from . import checkpoint as checkpoints
+from .batches import ImageSource, as_source, draw, fingerprint, first_images
+from .method import Method, compiler, compiler_name, mean_weight
+from .optimiser import Optimiser
+from .processes import agreed, leads, team
+
+EVERY = 500  # steps between entries of the log, and between checkpoints
+
+
+def fit(
+    network: nn.Module,
+    images,
+    *,
+    steps: int,
+    batch: int = 32,
+    seed: int = 0,
+    sigma_range: tuple[float, float] = (0.005, 1.0),
+    checkpoint: str | os.PathLike | None = None,
+    progress: bool = True,
+    every: int | Sequence[int] = EVERY,
+    monitor: Callable[[nn.Module], dict] | None = None,
+    log: list | None = None,
+    until: Callable[[], bool] | None = None,
+    **method,
+) -> nn.Module:
+    """Train `network` in place as a denoiser and return it in eval mode.
+
+    On a GPU, where the network is, the noise is drawn from the same seeds, and
+    has other values than on the CPU. Under `torchrun` every process calls this
+    with the same arguments, and takes a GPU of its own where there are any.
+
+    Parameters
+    ----------
+    network : a module of the denoiser contract, called as ``network(y, sigma)``:
+        blind, or told the noise level.
+    images : clean images (n, C, H, W) in [0, 1], or points (n, d) of any range,
+        drawn with replacement: a tensor, a NumPy array, or a `Dataset` of
+        images, the first entry of an item where it has several. Or
+        ``images(n, start)``, which returns images start … start + n − 1 of an
+        endless stream (fresh images at every step). They are cast to the
+        dtype of the network.
+    steps, batch : optimizer steps, and images in each.
+    seed : ≥ 0, of the order of the images, the noise levels and the noise.
+    sigma_range : (lowest, highest) noise standard deviation, log-uniform.
+    checkpoint : file to resume from and to write at every record; it is for
+        the same arguments on the same type of device. Under `torchrun` every
+        process reads it, the first one writes it.
+    every : steps between the records of the log, or the steps at which they are
+        made, rising, the last one left out.
+    monitor : called with the network in eval mode at every record; what it
+        returns goes into the log. Under `torchrun`, in the first process only.
+    log : a list that receives ``{"step", "images", "loss", "seconds", …}``.
+    until : asked after every record; where it says so, training stops there
+        with its checkpoint, and `StoppedError` is raised.
+    method : arguments of :class:`gahb.training.Method`: `optimiser`,
+        `learning_rate`, `schedule`, `weight_power`, `frozen_after`, `polish`,
+        `precision`, `compiled`.
+
+    Raises
+    ------
+    ValueError
+        on images outside [0, 1] or of another shape, a bad range, a network
+        that does not return the shape of its input, a batch that the
+        processes cannot share equally, no compiler where one is needed, or a
+        checkpoint of another run or whose contents do not match its checksum.
+
+    Examples
+    --------
+    >>> import gahb
+    >>> images = gahb.images.disks(64, 16)
+    >>> network = gahb.fit(gahb.UNet(width=4, depth=1), images, steps=20, progress=False)
+    >>> network(images[:2] + 0.1).shape
+    torch.Size([2, 1, 16, 16])
+    """
+    settings = dict(steps=positive_int("steps", steps), batch=positive_int("batch", batch),
+                    seed=positive_int("seed", seed, at_least=0), sigma_range=list(check_sigma_range(sigma_range)))
+    recorded, how, source = records(every, steps), Method(**method), as_source(images)
+    run = _Run(network, source, settings, how)
+    log = [] if log is None else log
+    first = 0 if checkpoint is None else run.resume(Path(checkpoint), log)
+    before, began = (log[-1]["seconds"] if first else 0.0), time.perf_counter()
+    total, since = 0.0, first
+    ticks = bar(run.train(first), initial=first, total=steps, progress=progress and leads(), desc="fit", unit="step")
+    for step, loss in ticks:
+        total = total + loss
+        if step not in recorded:
+            continue
+        mean, total, since = run.mean(total) / (step - since), 0.0, step
+        if not math.isfinite(mean):
+            raise FloatingPointError(f"loss is {mean} at step {step}; lower learning_rate, {how.learning_rate}")
+        log.append(dict(step=step, images=step * batch, loss=round(mean, 7),
+                        seconds=round(before + time.perf_counter() - began, 1)))
+        ticks.set_postfix(loss=f"{mean:.2e}")
+        if monitor is not None and leads():
+            log[-1].update(monitor(network.eval()))
+            network.train()
+        if checkpoint is not None and leads():
+            run.save(Path(checkpoint), step, log)
+        if step < steps and until is not None and agreed(until()):
+            raise StoppedError(f"stopped at step {step} of {steps}")
+    _set_norms(network, frozen=False, shared=False)
+    return network.eval()
+
+
+class StoppedError(Exception):
+    """Training was stopped before its last step; with a checkpoint, the same call goes on from there."""
+
+
+class _Run:
+    """A network that is being trained: what moves it, and what each step shows it."""
+
+    def __init__(self, network: nn.Module, source: ImageSource, settings: dict, how: Method):
+        self.network, self.how, self.settings = network, how, settings
+        self.rank, self.processes = (0, 1) if team() is None else (team().global_rank, team().world_size)
+        if settings["batch"] % self.processes:
+            raise ValueError(f"batch must be a multiple of the {self.processes} processes of torchrun, "
+                             f"got {settings['batch']}")
+        if team() is not None:
+            team().to_device(network)
+        self.device, self.dtype = _place(network)
+        if how.compiled and self.device.type == "cpu" and compiler() is None:
+            raise ValueError(f"compiled=True needs a C++ compiler, and {compiler_name()!r} is not found: "
+                             "install it, or name another one in CXX")
+        self.known = first_images(source)
+        on_gpu = isinstance(source, Tensor) and self.device.type == "cuda"
+        self.source = source.to(self.device) if on_gpu else source  # once, not batch by batch
+        network.to(memory_format=torch.channels_last)
+        _check_output(network, self.known[:1].to(self.device, self.dtype))
+        network.train()
+        if team() is not None and not how.compiled:  # else its gradient has the strides of channels_last as well
+            _lay_out_gains(network)
+        self.optimiser = Optimiser(network, how, channels=self.known.shape[1])
+
+    def train(self, first: int) -> Iterator[tuple[int, Tensor]]:
+        """Take the steps that are left after `first`; yields the number of steps taken and the last one's loss."""
+        how, steps = self.how, self.settings["steps"]
+        loss_of = self._loss()
+        with _to_the_bit(self.device):
+            for step in range(first, steps):
+                x, sigma, z = self._draw(step)
+                y = x + sigma.reshape(-1, *[1] * (x.ndim - 1)) * z
+                _set_norms(self.network, frozen=how.freezes(step, steps), shared=self.processes > 1)
+                autocast = how.precision == "bfloat16" and not how.polishes(step, steps)
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=autocast):
+                    loss = loss_of(_channels_last(y), x, sigma)
+                loss.backward()
+                self.optimiser.step(how.rate(step, steps))
+                yield step + 1, loss.detach()
+
+    def _loss(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """The weighted error of a batch, as a function of y, x and σ; compiled where that is asked for."""
+        module, power = self.network, self.how.weight_power
+        if team() is not None:  # gradients are averaged; Fabric compiles what it wraps the network in, not itself
+            module = team().setup_module(torch.compile(module) if self.how.compiled else module, move_to_device=False)
+        mean = mean_weight(*self.settings["sigma_range"], power)
+
+        def error(y: Tensor, x: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
+            return (weight * (module(y, sigma).float() - x).square().flatten(1).mean(dim=1)).mean()
+
+        if self.how.compiled and team() is None:
+            error = torch.compile(error)
+        return lambda y, x, sigma: error(y, x, sigma, sigma.pow(-power) / mean)
+
+    def _draw(self, step: int) -> tuple[Tensor, ...]:
+        batch, seed, levels = (self.settings[key] for key in ("batch", "seed", "sigma_range"))
+        parts = draw(self.source, batch, levels, seed, step, device=self.device, rank=self.rank,
+                     processes=self.processes)
+        return tuple(part.to(self.device, self.dtype) for part in parts)
+
+    def mean(self, value: Tensor) -> float:
+        """A number's mean over the processes."""
+        return float(value if team() is None else team().all_reduce(value))
+
+    def identity(self) -> dict:
+        """What a checkpoint must have been made for."""
+        return self.settings | self.how.identity() | dict(device=self.device.type, images=fingerprint(self.known))
+
+    def save(self, path: Path, step: int, log: list[dict]) -> None:
+        checkpoints.save(path, self.network, self.optimiser, self.identity(), step, log)
+
+    def resume(self, path: Path, log: list[dict]) -> int:
+        """The step of the checkpoint, 0 where there is none yet; all processes must see the same one."""
+        first = 0
+        if path.exists():
+            first = checkpoints.restore(path, self.network, self.optimiser, self.identity(), log)
+        if (leading := agreed(first)) != first:
+            raise ValueError(f"checkpoint must be one file that all processes see, got {path} at step {leading} in "
+                             f"the first process and {first} in process {self.rank}")
+        return first
+
+
+def records(every: int | Sequence[int], steps: int) -> set[int]:
+    """The steps after which the log gets an entry: the last one is always there."""
+    if isinstance(every, Sequence) and not isinstance(every, str):
+        given = [positive_int("every", step) for step in every]
+        if given != sorted(set(given)):
+            raise ValueError(f"every must be an integer or rising steps, got {list(every)}")
+        return {step for step in given if step < steps} | {steps}
+    return {*range(positive_int("every", every), steps, every), steps}
+
+
+def _place(network: nn.Module) -> tuple[torch.device, torch.dtype]:
+    weight = next(network.parameters(), None)
+    if weight is None:
+        raise ValueError(f"network must have weights to train, got {type(network).__name__} without any")
+    return weight.device, weight.dtype
+
+
+def _check_output(network: nn.Module, x: Tensor) -> None:
+    """The network returns what it is given the shape of; else its error would be that of a broadcast."""
+    network.eval()
+    with torch.no_grad():
+        out = network(x, x.new_full((len(x),), 0.1))
+    if not isinstance(out, Tensor) or out.shape != x.shape:
+        given = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
+        raise ValueError(f"network must return estimates shaped like y, {tuple(x.shape)}, got {given}")
+
+
+def _channels_last(y: Tensor) -> Tensor:
+    return y.contiguous(memory_format=torch.channels_last) if y.ndim == 4 else y
+
+
+def _to_the_bit(device: torch.device) -> AbstractContextManager:
+    """On CUDA, convolutions by algorithms that sum in one order, and in float32 where they are in float32."""
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+
+
+def _lay_out_gains(network: nn.Module) -> None:
+    """channels_last gives (1, C, 1, 1) other strides than its gradient has, which DDP would have to copy."""
+    for module in network.modules():
+        if isinstance(module, BiasFreeNorm):
+            module.gain.data = module.gain.data.flatten()[None, :, None, None]
+
+
+def _set_norms(network: nn.Module, *, frozen: bool, shared: bool) -> None:
+    for module in network.modules():
+        if isinstance(module, BiasFreeNorm):
+            module.frozen, module.shared = frozen, shared
