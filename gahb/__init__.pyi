@@ -7,7 +7,6 @@ from . import figures as figures
 from . import images as images
 from . import jacobian as jacobian
 from . import measure as measure
-from . import recipes as recipes
 from . import sampling as sampling
 from . import training as training
 from . import transforms as transforms
@@ -103,3 +102,4 @@ from .sampling import sample as sample
 from .training import fit as fit
 
 __version__: str
+from .zoo import recipes as recipes

@@ -26,10 +26,10 @@ FLOORS = (
     ("_validate", "_files", "_progress", "kernels", "transforms"),
     ("images", "denoisers", "jacobian"),
     ("sampling", "measure"),
-    ("_team", "training", "recipes", "zoo"),
+    ("training", "zoo"),
     ("figures", "widgets"),
     ("book",),
-    ("_zoo_commands", "cli"),
+    ("cli",),
 )
 ORDER = {room: place for place, room in enumerate(room for floor in FLOORS for room in floor)}
 

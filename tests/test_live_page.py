@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import gahb
-from gahb import recipes, zoo
+from gahb import zoo
+from gahb.zoo import recipes
 
 sys.path.insert(0, str(Path(__file__).parent / "browser"))
 import browsing

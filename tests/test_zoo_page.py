@@ -10,7 +10,8 @@ import sys
 import pytest
 
 import gahb
-from gahb import recipes, zoo
+from gahb import zoo
+from gahb.zoo import recipes
 
 NETWORK = {"kind": "UNet", "width": 4, "depth": 1}
 IMAGES = {

@@ -24,9 +24,9 @@ from sphinx.util.docutils import SphinxDirective
 import gahb
 from gahb import figures, zoo
 from gahb._files import replacing
-from gahb.recipes import LEVELS
 from gahb.widgets.lazy import LOADER, carried, place
 from gahb.widgets.live import ALT, default_pictures, live, reduced
+from gahb.zoo.recipes import LEVELS
 
 # label in the page -> network, the larger one that it is compared with on pictures of its own size, pixels a side
 NETWORKS = {"photographs": ("photos-live", "photos", 64), "C² images": ("calpha-live", "calpha-2", 40),

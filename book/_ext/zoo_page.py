@@ -26,8 +26,8 @@ from sphinx.util.docutils import SphinxDirective
 
 from gahb import figures, zoo
 from gahb._files import replacing
-from gahb.recipes import CLASSES, LEVELS
 from gahb.sampling import sample
+from gahb.zoo.recipes import CLASSES, LEVELS
 
 TITLES = {"c_alpha": r"$C^\alpha$ images", "disks": "Disks", "dead_leaves": "Dead leaves", "photos": "Photographs"}
 NOISE = 0.2  # of the pictures

@@ -14,10 +14,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .. import _zoo_commands
 from .._validate import InputError
 from ..book.running import ChapterFailed
-from . import claims, doctor, rerun
+from . import claims, doctor, rerun, zoo
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="gahb", description="Why diffusion models generalise: the book's chapters from a terminal."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (rerun, claims, doctor, _zoo_commands):
+    for command in (rerun, claims, doctor, zoo):
         command.add_to(commands)
     return parser
 

@@ -3,5 +3,4 @@ from . import baselines as baselines
 from . import closed_form as closed_form
 from . import networks as networks
 from . import optimal_disks as optimal_disks
-from . import published as published
 from . import shrinkage as shrinkage

@@ -35,8 +35,8 @@ def as_source(images) -> ImageSource:
     [0, 1] or of another shape than (n, C, H, W), or points (n, d).
     """
     if isinstance(images, DataLoader):
-        raise TypeError("images must be a tensor, an array, a Dataset or a callable (n, start), got a DataLoader, whose "
-                        "order cannot be repeated: give its dataset")
+        raise TypeError("images must be a tensor, an array, a Dataset or a callable (n, start), "
+                        "got a DataLoader, whose order cannot be repeated: give its dataset")
     if isinstance(images, Dataset):
         return _of_dataset(images)
     if isinstance(images, np.ndarray):

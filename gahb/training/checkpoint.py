@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from .._files import checksum, replacing
 from .optimiser import Optimiser
@@ -19,19 +20,22 @@ from .optimiser import Optimiser
 ADVICE = "remove it or give another file"
 
 
-def save(path: Path, network: nn.Module, optimiser: Optimiser, identity: dict, step: int, log: list[dict]) -> None:
-    """Write a checkpoint, whole or not at all."""
+def save(path: Path, network: nn.Module, optimiser: Optimiser, identity: dict, step: int, log: list[dict],
+         total: Tensor | float = 0.0) -> None:
+    """Write a checkpoint, whole or not at all; `total` is the sum of the losses since the last entry of the log."""
     parts = {"network": network.state_dict(), "optimizer": optimiser.state()}
     tensors = {f"{part}.{key}": value.detach().cpu().contiguous()
                for part, entries in parts.items() for key, value in entries.items()}
+    tensors["total"] = torch.as_tensor(total, dtype=torch.float32).cpu()
     metadata = dict(identity=json.dumps(identity), step=str(step), log=json.dumps(log))
     metadata["sha256"] = checksum(tensors, *metadata.values())
     with replacing(path) as partial:
         save_file(tensors, partial, metadata=metadata)
 
 
-def restore(path: Path, network: nn.Module, optimiser: Optimiser, identity: dict, log: list[dict]) -> int:
-    """Take up a run where its checkpoint left it, and return the step; `log` becomes the checkpoint's.
+def restore(path: Path, network: nn.Module, optimiser: Optimiser, identity: dict,
+            log: list[dict]) -> tuple[int, Tensor]:
+    """Take up a run where its checkpoint left it: its step and sum of losses; `log` becomes the checkpoint's.
 
     ValueError for a file that is truncated or damaged, or of another run.
     """
@@ -54,7 +58,7 @@ def restore(path: Path, network: nn.Module, optimiser: Optimiser, identity: dict
     network.load_state_dict(weights)
     optimiser.restore(_part(tensors, "optimizer"))
     log[:] = json.loads(metadata["log"])
-    return int(metadata["step"])
+    return int(metadata["step"]), tensors.get("total", torch.zeros(()))
 
 
 def _part(tensors: dict, name: str) -> dict:

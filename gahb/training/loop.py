@@ -85,8 +85,9 @@ def fit(
     monitor : called with the network in eval mode at every record; what it
         returns goes into the log. Under `torchrun`, in the first process only.
     log : a list that receives ``{"step", "images", "loss", "seconds", …}``.
-    until : asked after every record; where it says so, training stops there
-        with its checkpoint, and `StoppedError` is raised.
+    until : asked after every step (under `torchrun` at every record); where it
+        says so, training stops there with its checkpoint, and `StoppedError`
+        is raised.
     method : arguments of :class:`gahb.training.Method`: `optimiser`,
         `learning_rate`, `schedule`, `weight_power`, `frozen_after`, `polish`,
         `precision`, `compiled`.
@@ -112,26 +113,26 @@ def fit(
     recorded, how, source = records(every, steps), Method(**method), as_source(images)
     run = _Run(network, source, settings, how)
     log = [] if log is None else log
-    first = 0 if checkpoint is None else run.resume(Path(checkpoint), log)
-    before, began = (log[-1]["seconds"] if first else 0.0), time.perf_counter()
-    total, since = 0.0, first
+    first, total = (0, 0.0) if checkpoint is None else run.resume(Path(checkpoint), log)
+    before, began = (log[-1]["seconds"] if log else 0.0), time.perf_counter()
+    since = log[-1]["step"] if log else 0
     ticks = bar(run.train(first), initial=first, total=steps, progress=progress and leads(), desc="fit", unit="step")
     for step, loss in ticks:
         total = total + loss
-        if step not in recorded:
-            continue
-        mean, total, since = run.mean(total) / (step - since), 0.0, step
-        if not math.isfinite(mean):
-            raise FloatingPointError(f"loss is {mean} at step {step}; lower learning_rate, {how.learning_rate}")
-        log.append(dict(step=step, images=step * batch, loss=round(mean, 7),
-                        seconds=round(before + time.perf_counter() - began, 1)))
-        ticks.set_postfix(loss=f"{mean:.2e}")
-        if monitor is not None and leads():
-            log[-1].update(monitor(network.eval()))
-            network.train()
-        if checkpoint is not None and leads():
-            run.save(Path(checkpoint), step, log)
-        if step < steps and until is not None and agreed(until()):
+        stop = step < steps and until is not None and (step in recorded or team() is None) and agreed(until())
+        if step in recorded:
+            mean, total, since = run.mean(total) / (step - since), 0.0, step
+            if not math.isfinite(mean):
+                raise FloatingPointError(f"loss is {mean} at step {step}; lower learning_rate, {how.learning_rate}")
+            log.append(dict(step=step, images=step * batch, loss=round(mean, 7),
+                            seconds=round(before + time.perf_counter() - began, 1)))
+            ticks.set_postfix(loss=f"{mean:.2e}")
+            if monitor is not None and leads():
+                log[-1].update(monitor(network.eval()))
+                network.train()
+        if checkpoint is not None and leads() and (step in recorded or stop):
+            run.save(Path(checkpoint), step, log, total)
+        if stop:
             raise StoppedError(f"stopped at step {step} of {steps}")
     _set_norms(network, frozen=False, shared=False)
     return network.eval()
@@ -210,18 +211,20 @@ class _Run:
         """What a checkpoint must have been made for."""
         return self.settings | self.how.identity() | dict(device=self.device.type, images=fingerprint(self.known))
 
-    def save(self, path: Path, step: int, log: list[dict]) -> None:
-        checkpoints.save(path, self.network, self.optimiser, self.identity(), step, log)
+    def save(self, path: Path, step: int, log: list[dict], total: Tensor | float) -> None:
+        """Write a checkpoint; `total` is the sum of the losses since the last record."""
+        checkpoints.save(path, self.network, self.optimiser, self.identity(), step, log, total)
 
-    def resume(self, path: Path, log: list[dict]) -> int:
-        """The step of the checkpoint, 0 where there is none yet; all processes must see the same one."""
-        first = 0
+    def resume(self, path: Path, log: list[dict]) -> tuple[int, Tensor | float]:
+        """Step and sum of losses of the checkpoint, 0 where there is none yet; all processes must see the same one."""
+        first, total = 0, 0.0
         if path.exists():
-            first = checkpoints.restore(path, self.network, self.optimiser, self.identity(), log)
+            first, total = checkpoints.restore(path, self.network, self.optimiser, self.identity(), log)
+            total = total.to(self.device)
         if (leading := agreed(first)) != first:
             raise ValueError(f"checkpoint must be one file that all processes see, got {path} at step {leading} in "
                              f"the first process and {first} in process {self.rank}")
-        return first
+        return first, total
 
 
 def records(every: int | Sequence[int], steps: int) -> set[int]:

@@ -21,18 +21,18 @@ from unittest import mock
 import torch
 
 import gahb
-from gahb import training
 from gahb._files import cache_dir
+from gahb.training import batches, loop
 
 SIZE, BATCH, LEVELS = 16, 32, (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-draw = training._draw
+draw = batches.draw
 
 
-def of_the_paper(images, batch, low, high, seed, step, **where):
+def of_the_paper(images, batch, sigma_range, seed, step, **where):
     """The same images and unit noise as `fit` draws; σ = u²."""
-    x, _, z = draw(images, batch, low, high, seed, step, **where)
-    generator = torch.Generator().manual_seed(training._mix(seed + 1, step))
-    return x, torch.rand(batch, generator=generator).square(), z
+    x, _, z = draw(images, batch, sigma_range, seed, step, **where)
+    generator = torch.Generator().manual_seed(batches.mix(seed + 1, step))
+    return batches.Batch(x, torch.rand(batch, generator=generator).square(), z)
 
 
 def psnr(steps: int, *, paper: bool) -> list[float]:
@@ -43,7 +43,7 @@ def psnr(steps: int, *, paper: bool) -> list[float]:
     test = gahb.images.c_alpha(256, SIZE, 2, start=1 << 31)
     monitor = lambda network: {"psnr": gahb.psnr_curve(network, test, LEVELS).psnr.tolist()}  # noqa: E731
     file = cache_dir() / "benchmarks" / f"images-seen-{'paper' if paper else 'fit'}-{steps}.checkpoint"
-    with mock.patch.object(training, "_draw", of_the_paper if paper else draw):
+    with mock.patch.object(loop, "draw", of_the_paper if paper else draw):
         gahb.fit(network, lambda n, start: images(n, start=start), steps=steps, batch=BATCH, checkpoint=file,
                  weight_power=0 if paper else 1.2, every=max(1, steps // 4), monitor=monitor, log=log)
     found = log[-1]["psnr"]

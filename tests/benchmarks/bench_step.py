@@ -16,7 +16,7 @@ import time
 import torch
 
 import gahb
-from gahb import training
+from gahb.training.batches import draw
 
 BATCH, SIZE, WARM, STEPS = 32, 40, 4, 16
 WAYS = {
@@ -37,7 +37,7 @@ def plain(images: torch.Tensor, device: str) -> list[float]:
     optimizer = torch.optim.Adam(given.parameters(), lr=1e-3, betas=(0.9, 0.99))
     for step in range(WARM + STEPS):
         times.append(time.perf_counter())
-        x, sigma, z = (t.to(device) for t in training._draw(images, BATCH, 0.005, 1.0, 0, step))
+        x, sigma, z = (t.to(device) for t in draw(images, BATCH, (0.005, 1.0), 0, step))
         error = (given(x + sigma[:, None, None, None] * z) - x).square().mean(dim=(1, 2, 3))
         loss = (sigma**-1.2 * error).mean()
         optimizer.zero_grad(set_to_none=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +13,7 @@ from references import jacobian
 from torch.func import functional_call, jacrev, jvp, vjp, vmap
 
 import gahb
-from gahb.denoisers.networks import BiasFreeNorm
+from gahb.denoisers.networks import BiasFreeNorm, Conv3x3
 
 KINDS = {
     "UNet": lambda: gahb.UNet(width=4, depth=2),
@@ -219,3 +222,31 @@ def test_point_network_predicts_noise_at_every_level():
 def test_refuses(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# --- borders ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [partial(gahb.UNet, 4, 2), partial(gahb.BFCNN, 4, 5)])
+def test_with_a_circular_border_shifts_of_the_input_shift_the_output(kind):
+    torch.manual_seed(0)
+    y = torch.rand(2, 1, 16, 16)
+    for border, equal in (("circular", True), ("zero", False), ("replicate", False)):
+        network = kind(border=border).eval()
+        shifted, after = (network(y.roll((4, 8), (2, 3))), network(y).roll((4, 8), (2, 3)))
+        assert torch.allclose(shifted, after, atol=1e-5) == equal
+
+
+@pytest.mark.parametrize("border", ["circular", "replicate"])
+def test_past_the_border_lies_what_numpy_puts_there(border):
+    torch.manual_seed(0)
+    conv, h = Conv3x3(3, 5, border), torch.rand(2, 3, 6, 7)
+    padded = np.pad(h.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)), mode="wrap" if border == "circular" else "edge")
+    expected = torch.nn.functional.conv2d(torch.from_numpy(padded), conv.weight)
+    for training in (True, False):
+        torch.testing.assert_close(conv.train(training)(h), expected)
+
+
+def test_an_unknown_border_is_refused():
+    with pytest.raises(ValueError, match="border must be 'zero', 'circular', 'replicate', got 'mirror'"):
+        gahb.UNet(4, 1, border="mirror")

@@ -48,6 +48,8 @@ NETWORKS = {
     "BFCNN": lambda: gahb.BFCNN(4, 5),
     "colour": lambda: gahb.UNet(3, 1, channels=3),
     "strides": Strides,
+    "circular": lambda: gahb.UNet(4, 2, border="circular"),
+    "replicate": lambda: gahb.BFCNN(4, 5, border="replicate"),
 }
 
 

@@ -3,6 +3,7 @@
     gahb zoo list
     gahb zoo show calpha-2
     gahb zoo train calpha-2 my-recipe.yaml --executor local:2
+    gahb zoo train calpha-1 calpha-2 calpha-3 --minutes 60
     torchrun --nproc-per-node 2 --no-python gahb zoo train calpha-2
     gahb zoo verify calpha-2
     gahb zoo export calpha-2 weights.safetensors
@@ -19,9 +20,11 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -46,6 +49,7 @@ def add_to(commands) -> None:
         if name == "train":
             verb.add_argument("recipes", nargs="+", metavar="RECIPE", help="a name or a YAML file")
             verb.add_argument("--executor", metavar="WHERE", help="local:WORKERS, or dask://HOST:PORT")
+            verb.add_argument("--minutes", type=float, metavar="M", help="stop after M minutes; a later call goes on")
         elif name != "list":
             verb.add_argument("recipe", metavar="RECIPE", help="a name or a YAML file")
         if name == "export":
@@ -77,7 +81,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from gahb import recipes, zoo
+    from gahb import zoo
+    from gahb.zoo import recipes
 
     if arguments.recipe not in zoo.names() and not str(arguments.recipe).endswith(".safetensors"):
         recipe = zoo.recipe(arguments.recipe)
@@ -95,27 +100,73 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     from gahb import zoo
+    from gahb.training import StoppedError
     from gahb.training.processes import leads, team
 
-    recipes = [zoo.recipe(name) for name in arguments.recipes]  # all read before any is trained
+    recipes = [zoo.recipe(name) for name in arguments.recipes]
+    for recipe in recipes:  # all before any is trained
+        recipe.check()
+    until = None if arguments.minutes is None else _Deadline.after(arguments.minutes)
     if arguments.executor is None:
+        left = []
         for recipe in recipes:
-            path = zoo.train(recipe)
+            try:
+                if until is not None and until():
+                    raise StoppedError("not begun")
+                path = zoo.train(recipe, until=until)
+            except StoppedError as error:
+                left.append(f"{recipe.name} ({error})")
+                continue
             if leads():
-                print(f"{recipe.name}: {path}")
-        return 0
+                print(f"{recipe.name}: {path}", flush=True)
+        return _say_what_is_left(left) if leads() else 0
     if team() is not None:
         raise InputError("--executor trains recipes side by side, and torchrun one after the other: leave one out")
     with _executor(arguments.executor) as executor:
-        runs = {executor.submit(zoo.train, recipe, progress=False): recipe for recipe in recipes}
-        failed = 0
+        runs = {executor.submit(_train_one, recipe, until): recipe for recipe in recipes}
+        failed, left = 0, []
         for run in as_completed(runs):
             try:
                 print(f"{runs[run].name}: {run.result()}", flush=True)
+            except StoppedError as error:
+                left.append(f"{runs[run].name} ({error})")
             except Exception as error:  # the others go on
                 failed += 1
                 print(f"{runs[run].name}: failed, {error}", flush=True)
+    _say_what_is_left(left)
     return 1 if failed else 0
+
+
+def _train_one(recipe, until) -> Path:
+    """What a worker does."""
+    from gahb import zoo
+    from gahb.training import StoppedError
+
+    if until is not None and until():
+        raise StoppedError("not begun")
+    return zoo.train(recipe, progress=False, until=until)
+
+
+@dataclass(frozen=True)
+class _Deadline:
+    """Whether a moment has come, in whichever process asks."""
+
+    at: float  #: seconds of the clock
+
+    @classmethod
+    def after(cls, minutes: float) -> _Deadline:
+        if not 0 < minutes < float("inf"):
+            raise InputError(f"--minutes must be a positive number, got {minutes:g}")
+        return cls(time.time() + 60 * minutes)
+
+    def __call__(self) -> bool:
+        return time.time() >= self.at
+
+
+def _say_what_is_left(names: list[str]) -> int:
+    if names:
+        print(f"time is up; left: {', '.join(names)}. The same command goes on from there.", flush=True)
+    return 0
 
 
 @contextmanager

@@ -15,8 +15,11 @@ import torch
 import yaml
 from safetensors import safe_open
 
-from gahb import _zoo_commands, recipes, training, zoo
+from gahb import zoo
 from gahb.cli import main
+from gahb.cli import zoo as commands
+from gahb.training import checkpoint
+from gahb.zoo import recipes
 
 TINY = dict(
     network={"kind": "UNet", "width": 4, "depth": 1},
@@ -103,7 +106,8 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 ONE = """
 import sys, time
 from pathlib import Path
-from gahb import recipes, zoo
+from gahb import zoo
+from gahb.zoo import recipes
 
 train = recipes.Recipe.train
 
@@ -200,7 +204,7 @@ def test_snapshots_are_the_run_stopped_there(cache, tmp_path, monkeypatch, n, sa
     """Stopped at step 10, just after or just before that step's checkpoint; then resumed; then once more in one go."""
     images = {"n": n} if n else {}
     recipe = recipes.read(write(tmp_path, images=images, training={"snapshots": [5, 10]}))
-    save = training._save
+    save = checkpoint.save
 
     def stops(*state):
         if saved or state[4] < 10:
@@ -209,7 +213,7 @@ def test_snapshots_are_the_run_stopped_there(cache, tmp_path, monkeypatch, n, sa
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_save", stops)
+        patch.setattr(checkpoint, "save", stops)
         with pytest.raises(KeyboardInterrupt):
             zoo.train(recipe, progress=False)
     names = {step: f"{recipe.hash}@{step}.safetensors" for step in (5, 10)}
@@ -386,7 +390,7 @@ def test_bad_input(shipped, cache, tmp_path, monkeypatch, capsys, arguments, mes
 
 NOTING = """
 import os
-from gahb import recipes
+from gahb.zoo import recipes
 
 if not hasattr(recipes.Recipe, "noted"):  # Dask loads this more than once
     train = recipes.Recipe.train
@@ -497,7 +501,7 @@ def test_a_cluster_without_workers_says_that_it_waits(monkeypatch, capsys):
             return {}
 
     monkeypatch.setattr("distributed.Client", Client)
-    assert isinstance(_zoo_commands._dask("tcp://localhost:8786"), Client)
+    assert isinstance(commands._dask("tcp://localhost:8786"), Client)
     assert capsys.readouterr().out == ("no worker has joined tcp://localhost:8786 yet; recipes wait for one: "
                                        "dask worker tcp://localhost:8786 --nthreads 1\n")
 

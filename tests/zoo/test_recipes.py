@@ -11,8 +11,10 @@ import yaml
 from PIL import Image
 
 import gahb
-from gahb import images, recipes, zoo
-from gahb.recipes import Recipe
+from gahb import images, zoo
+from gahb.training import Method
+from gahb.zoo import recipes
+from gahb.zoo.recipes import Recipe
 
 SMALL = dict(
     network={"kind": "UNet", "width": 4, "depth": 1},
@@ -95,18 +97,21 @@ def test_what_a_recipe_leaves_out_stays_what_it_was():
              for kind, f in (recipes.NETWORKS | recipes.CLASSES | {"fit": gahb.fit}).items()}
     field = dict(convention="holder", contour=True, contrast="random", rotate=False)
     assert taken == {
-        "UNet": dict(width=64, depth=3, channels=1),
-        "BFCNN": dict(width=64, layers=21, channels=1, linear_first=False),
+        "UNet": dict(width=64, depth=3, channels=1, border="zero"),
+        "BFCNN": dict(width=64, layers=21, channels=1, linear_first=False, border="zero"),
         "c_alpha": field | dict(seed=0, start=0, device=None),
         "disks": dict(seed=0, start=0, device=None),
         "dead_leaves": dict(seed=0, start=0, device=None),
         "photos": dict(split="train", seed=0, start=0),
         "folder": dict(channels=1, limit=None, progress=True),
         "fit": dict(
-            batch=32, seed=0, sigma_range=(0.005, 1.0), checkpoint=None, progress=True, learning_rate=1e-3,
-            weight_power=1.2, polish=0.15, precision="float32", compiled=False, every=500, monitor=None, log=None,
+            batch=32, seed=0, sigma_range=(0.005, 1.0), checkpoint=None, progress=True, every=500, monitor=None,
+            log=None, until=None,
         ),
     }
+    without, muon = small()._method(), small(training={**SMALL["training"], "optimiser": "muon"})._method()
+    assert without == Method("adam", 1e-3, "cosine", 1.2, None, 0.15, "float32", False)
+    assert muon == Method("muon", 0.02, "linear", 1.2, 400, 0.15, "float32", False)
 
 
 # --- networks and images --------------------------------------------------------------------
@@ -249,7 +254,7 @@ def test_train_keeps_a_learning_curve():
         (dict(network={"kind": "ViT"}), "recipe small: network.kind must be one of UNet, BFCNN, got 'ViT'"),
         (dict(network={"width": 4}), "recipe small: network.kind must be one of UNet, BFCNN, got None"),
         (dict(network="UNet"), "recipe small: network must be a mapping, got 'UNet'"),
-        (dict(network={"kind": "UNet", "heads": 4}), "network takes channels, depth, kind, width, got heads"),
+        (dict(network={"kind": "UNet", "heads": 4}), "network takes border, channels, depth, kind, width, got heads"),
         (dict(images={"kind": "mnist"}), "images.kind must be one of c_alpha, disks, .*, got 'mnist'"),
         (dict(images={"kind": "disks"}), "recipe small: images must say size"),
         (dict(images={"kind": "c_alpha", "size": 8}), "recipe small: images must say alpha"),
@@ -267,19 +272,42 @@ def test_train_keeps_a_learning_curve():
         (dict(training={"steps": 4, "epochs": 2}), "recipe small: training takes .*steps.*, got epochs"),
         (dict(training={"steps": 4, "log": 2}), "recipe small: training takes .*, got log"),
         (dict(training={**SMALL["training"], "snapshots": [2, 3]}),
-         "recipe small: training.snapshots must be multiples of every = 2 below steps = 6, got 3"),
-        (dict(training={**SMALL["training"], "snapshots": [6]}), "multiples of every = 2 below steps = 6, got 6"),
-        (dict(training={**SMALL["training"], "snapshots": [0]}), "multiples of every = 2 below steps = 6, got 0"),
-        (dict(training={**SMALL["training"], "snapshots": [-2]}), "multiples of every = 2 below steps = 6, got -2"),
-        (dict(training={**SMALL["training"], "snapshots": ["2"]}), "multiples of every = 2 below steps = 6, got '2'"),
+         r"training.snapshots must be steps at which the log has a record \(every = 2\), below steps = 6, got 3"),
+        (dict(training={**SMALL["training"], "snapshots": [6]}), r"a record \(every = 2\), below steps = 6, got 6"),
+        (dict(training={**SMALL["training"], "snapshots": [0]}), r"a record \(every = 2\), below steps = 6, got 0"),
+        (dict(training={**SMALL["training"], "snapshots": [-2]}), r"a record \(every = 2\), below steps = 6, got -2"),
+        (dict(training={**SMALL["training"], "snapshots": ["2"]}), r"a record \(every = 2\), below steps = 6, got '2'"),
         (dict(training={"steps": "many"}), "training.steps must be an integer of at least 1, got 'many'"),
+        (dict(training={"steps": 4, "learning_rate": "1e-3"}),
+         "recipe small: training.learning_rate must be a positive number, got '1e-3'; YAML reads 1e-3 as text: write "
+         "0.001"),
+        (dict(training={"steps": 4, "optimiser": "sgd"}), "training.optimiser must be 'muon' or 'adam', got 'sgd'"),
+        (dict(training={"steps": 4, "every": [3, 1]}), r"training.every must be an integer or rising steps, got"),
         (dict(training={"steps": 4, "every": 0}), "training.every must be an integer of at least 1, got 0"),
-        (dict(training={"steps": 800, "snapshots": [100]}), "multiples of every = 500 below steps = 800, got 100"),
+        (dict(training={"steps": 800, "snapshots": [100]}), r"a record \(every = 500\), below steps = 800, got 100"),
     ],
 )
 def test_refuses(changes, message):
     with pytest.raises(ValueError, match=message):
         small(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(network={"kind": "UNet", "width": "16"}), "network.width must be an integer of .*, got '16'"),
+        (dict(network={"kind": "UNet", "border": "mirror"}), "network.border must be 'zero', .* 'mirror'"),
+        (dict(images={"kind": "disks", "size": 9}), r"recipe small: images.size must be divisible by 2, .* got 9"),
+        (dict(images={"kind": "c_alpha", "size": 8, "alpha": -1}), "recipe small: images.alpha must be .*, got -1"),
+        (dict(images={"kind": "folder", "size": 8, "path": "/nowhere"}), "recipe small: images.path .*/nowhere"),
+    ],
+)
+def test_values_are_checked_before_anything_is_trained(changes, message):
+    recipe = small(**changes)
+    with pytest.raises(ValueError, match=message):
+        recipe.check()
+    with pytest.raises(ValueError, match=message):
+        recipe.train(progress=False)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 import gahb
 from gahb import zoo
-from gahb.denoisers.published import load_published
+from gahb.zoo.published import load_published
 
 # ------------------------------------------------------------------ what the repositories write
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .networks import BFCNN, UNet
+from ..denoisers.networks import BFCNN, UNet
 
 # names of convolution l, gain k and running deviation k in a chain, by a name that tells the layout
 _CHAINS = {

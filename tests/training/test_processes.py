@@ -19,12 +19,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import gahb
-from gahb import recipes, training, zoo
-from gahb.training.processes import agreed, leads, team
+from gahb import training, zoo
 from gahb.cli import main as command
 from gahb.denoisers import networks
+from gahb.training.batches import draw
+from gahb.training.processes import agreed, leads, team
+from gahb.zoo import recipes
 
-SETTINGS = dict(steps=20, batch=8, seed=3, every=4, polish=0.3, learning_rate=3e-3, progress=False)
+SETTINGS = dict(steps=20, batch=8, seed=3, every=4, polish=0.3, optimiser="adam", learning_rate=3e-3, progress=False)
 TINY = dict(network={"kind": "UNet", "width": 4, "depth": 1}, images={"kind": "disks", "size": 8},
             training={"steps": 20, "batch": 4, "every": 5, "snapshots": [10]})
 LOW = "UNet, a set, bfloat16"
@@ -54,6 +56,7 @@ def fits(compiled: bool = False) -> dict[str, tuple[dict, list]]:
     for name, given, source, more in (
         ("UNet, a stream", network(), stream, {}),
         ("BFCNN, a set, never polished", network("BFCNN"), images, dict(polish=0)),
+        ("UNet, Muon", network(), stream, dict(optimiser="muon", frozen_after=12)),
         (LOW, network(dtype=torch.float32), images, dict(precision="bfloat16")),
         (COMPILED, network(dtype=torch.float32), images, dict(precision="bfloat16", compiled=True)),
     ):
@@ -190,14 +193,14 @@ def test_deviations_are_those_of_the_whole_batch(monkeypatch):
 
 def test_shares_make_up_the_batch():
     for images in (stream(24, 10**6), stream):
-        whole = training._draw(images, 12, 0.01, 1.0, 5, 9)
-        parts = [training._draw(images, 12, 0.01, 1.0, 5, 9, rank=rank, processes=3) for rank in range(3)]
+        whole = draw(images, 12, (0.01, 1.0), 5, 9)
+        parts = [draw(images, 12, (0.01, 1.0), 5, 9, rank=rank, processes=3) for rank in range(3)]
         for given, shares in zip(whole, zip(*parts)):
             assert torch.equal(given, torch.cat(shares))
 
 
 def test_a_checkpoint_that_not_all_see_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "agreed", lambda first: 16)
+    monkeypatch.setattr(training.loop, "agreed", lambda first: 16)
     with pytest.raises(ValueError, match="checkpoint must be one file that all processes see, got .*here at step 16 in "
                                          "the first process and 0 in process 0"):
         gahb.fit(network(), stream, checkpoint=tmp_path / "here", **SETTINGS)

@@ -22,7 +22,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from inspect import Parameter, signature
@@ -32,12 +34,12 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from . import images as classes
-from ._validate import positive_int
-from .denoisers.networks import BFCNN, UNet
-from .kernels.counter import uniform
-from .measure.risk import psnr_curve
-from .training import EVERY, ImageSource, Method, fit, records
+from .. import images as classes
+from .._validate import positive_int
+from ..denoisers.networks import BFCNN, UNet
+from ..kernels.counter import uniform
+from ..measure.risk import psnr_curve
+from ..training import EVERY, ImageSource, Method, fit, records
 
 NETWORKS = {"UNet": UNet, "BFCNN": BFCNN}
 CLASSES = {"c_alpha": classes.c_alpha, "disks": classes.disks, "dead_leaves": classes.dead_leaves,
@@ -70,11 +72,9 @@ class Recipe:
         if "more" in self.images:
             _check_more(f"recipe {self.name}: images.more", self.images["more"], self.images["size"])
         last = positive_int(f"recipe {self.name}: training.steps", self.training["steps"])
-        try:
+        with self._named("training"):
             self._method()
             at = records(self.training.get("every", EVERY), last)
-        except ValueError as error:
-            raise ValueError(f"recipe {self.name}: training.{error}") from error
         for step in self.snapshots:
             if step not in at - {last}:
                 raise ValueError(f"recipe {self.name}: training.snapshots must be steps at which the log has a record "
@@ -104,6 +104,35 @@ class Recipe:
         if missing := [key for key, p in taken.items() if p.default is Parameter.empty and key not in content]:
             raise ValueError(f"{where} must say {', '.join(missing)}")
 
+    @contextmanager
+    def _named(self, field: str) -> Iterator[None]:
+        """What is wrong with a value is said with the recipe and the entry."""
+        try:
+            yield
+        except (ValueError, TypeError, FileNotFoundError) as error:
+            texts = [value for value in getattr(self, field).values() if isinstance(value, str) and _is_number(value)]
+            hint = "".join(f"; YAML reads {text} as text: write {float(text):g}" for text in texts)
+            raise ValueError(f"recipe {self.name}: {field}.{error}{hint}") from error
+
+    def check(self) -> None:
+        """Whether the values are those of a network and of images: what training would stumble over.
+
+        ValueError names the recipe, the entry, its value and what is allowed.
+        A folder is looked for, and not read.
+        """
+        with torch.device("meta"):  # shapes only
+            network = self.build()
+        size, divisor = self.images.get("size"), getattr(network, "divisor", 1)
+        if self.images["kind"] == "folder":
+            with self._named("images"):
+                positive_int("size", size)
+                _folder(self.images["path"])
+        else:
+            self.test_images(1)
+        if size % divisor:
+            raise ValueError(f"recipe {self.name}: images.size must be divisible by {divisor}, as the network pools "
+                             f"{network.depth} times, got {size}")
+
     @property
     def hash(self) -> str:
         """Of network, images and training, not of the name."""
@@ -112,46 +141,65 @@ class Recipe:
 
     def build(self) -> nn.Module:
         """The untrained network; its initial weights depend on the training seed only."""
-        return build(self.network, seed=self.training.get("seed", 0))
+        with self._named("network"):
+            return build(self.network, seed=self.training.get("seed", 0))
 
-    def source(self) -> ImageSource:
+    def source(self, device: str = "cpu") -> ImageSource:
         """The training images: a tensor where `n` is given, else a stream of fresh ones."""
-        return self._images(test=False)
+        n, second = self.images.get("n"), self.images.get("subset") == "second"
+        if self.images["kind"] == "folder":
+            first, other, _ = self._parts_of_folder()
+            return self._shuffled(other if second else first)
+        make, offset = self._maker(device), _SECOND if second else 0
+        if n:
+            with self._named("images"):
+                return self._shuffled(make(n, start=offset))
+        return lambda n, start: self._shuffled(make(n, start=offset + start))
 
     def test_images(self, n: int = 64) -> Tensor:
         """Images of the same class that are in neither subset."""
-        return self._images(test=True, count=n)
+        if self.images["kind"] == "folder":
+            _, _, rest = self._parts_of_folder()
+            if len(rest) == 0:
+                raise ValueError(f"recipe {self.name}: n = {self.images['n']} leaves no image of the folder to test "
+                                 "with")
+            return self._shuffled(rest[:n])
+        with self._named("images"):
+            return self._shuffled(self._maker(test=True)(n, start=_TEST))
 
-    def _images(self, *, test: bool, count: int = 64, device: str = "cpu") -> ImageSource:
-        arguments = dict(self.images)
-        kind, n = arguments.pop("kind"), arguments.pop("n", None)
-        second, shuffle = arguments.pop("subset", "first") == "second", arguments.pop("shuffle", None)
-        seen = (lambda x: x) if shuffle is None else partial(classes.shuffle_pixels, seed=shuffle)
-        if kind == "folder":
-            every = classes.folder(os.path.expandvars(arguments.pop("path")), **arguments)
-            held = max(1, len(every) // 10)  # without n, for the test
-            if n and 2 * n > len(every):
-                raise ValueError(f"recipe {self.name}: images.n must be at most half of the {len(every)} images of "
-                                 f"{self.images['path']}, for two disjoint sets, got {n}")
-            first, other, rest = classes.split(every, n) if n else (every[held:], None, every[:held])
-            if test and len(rest) == 0:
-                raise ValueError(f"recipe {self.name}: n = {n} leaves no image of the folder to test with")
-            return seen(rest[:count] if test else other if second else first)
-        more = arguments.pop("more", None)
-        if kind == "photos" and test:
+    def _shuffled(self, images: Tensor) -> Tensor:
+        seed = self.images.get("shuffle")
+        return images if seed is None else classes.shuffle_pixels(images, seed=seed)
+
+    def _arguments(self) -> dict:
+        """Those of the class of images."""
+        ours = ("kind", "n", "subset", "shuffle", "more")
+        return {key: value for key, value in self.images.items() if key not in ours}
+
+    def _maker(self, device: str = "cpu", *, test: bool = False) -> Callable[..., Tensor]:
+        """Images of a class that is made on the spot, as a function of how many and where they start."""
+        arguments, make = self._arguments(), CLASSES[self.images["kind"]]
+        if test and self.images["kind"] == "photos":
             arguments["split"] = "test"
-        if device != "cpu" and "device" in signature(CLASSES[kind]).parameters:
+        if device != "cpu" and "device" in signature(make).parameters:
             arguments["device"] = device
-        make = partial(CLASSES[kind], **arguments)
-        if more and not test:
-            pictures = classes.folder(os.path.expandvars(more["path"]), more["size"])
-            make = _mixed(make, pictures, more["share"], arguments)
-        if test:
-            return seen(make(count, start=_TEST))
-        offset = _SECOND if second else 0
-        if n:
-            return seen(make(n, start=offset))
-        return lambda n, start: seen(make(n, start=offset + start))
+        if (more := self.images.get("more")) and not test:
+            pictures = classes.folder(_folder(more["path"]), more["size"])
+            return _mixed(partial(make, **arguments), pictures, more["share"], arguments)
+        return partial(make, **arguments)
+
+    def _parts_of_folder(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        """First subset, second, and what is left for the test; without `n` all but a tenth is the first."""
+        arguments, n = self._arguments(), self.images.get("n")
+        with self._named("images"):
+            every = classes.folder(_folder(arguments.pop("path")), **arguments)
+        if n is None:
+            held = max(1, len(every) // 10)
+            return every[held:], None, every[:held]
+        if 2 * n > len(every):
+            raise ValueError(f"recipe {self.name}: images.n must be at most half of the {len(every)} images of "
+                             f"{self.images['path']}, for two disjoint sets, got {n}")
+        return classes.split(every, n)
 
     def train(self, *, checkpoint=None, progress: bool = True, log: list | None = None,
               keep: Callable[[nn.Module, list], None] | None = None,
@@ -164,7 +212,8 @@ class Recipe:
         ("psnr") and, where the training images are finite, of 64 of them ("train_psnr").
         """
         log, device = [] if log is None else log, "cuda" if torch.cuda.is_available() else "cpu"
-        source = self._images(test=False, device=device)
+        self.check()
+        source = self.source(device)
         measured = {"psnr": self.test_images().to(device)}
         if isinstance(source, Tensor):
             measured["train_psnr"] = source[:64].to(device)
@@ -180,6 +229,24 @@ class Recipe:
         network = self.build().to(device)
         return fit(network, source, checkpoint=checkpoint, progress=progress, log=log, monitor=monitor, until=until,
                    **asdict(self._method()) | training)
+
+
+def _folder(path: str) -> str:
+    """A folder's path with its environment variables put in; FileNotFoundError names one that is not set."""
+    expanded = os.path.expandvars(path)
+    if not Path(expanded).expanduser().is_dir():
+        missing = re.findall(r"\$\{?(\w+)", expanded)
+        why = f", and {missing[0]} is not set in the environment" if missing else f", which is not there: {expanded}"
+        raise FileNotFoundError(f"path must be a folder of images, got {path}{why}")
+    return expanded
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_more(where: str, more, size: int) -> None:
@@ -223,7 +290,7 @@ def read(path: str | os.PathLike) -> Recipe:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a YAML file: {error}") from error
+        raise ValueError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
     fields = {"network", "images", "training"}
     if not isinstance(content, dict) or set(content) != fields:
         raise ValueError(f"{path} must have the entries {', '.join(sorted(fields))}, got {content!r:.80}")

@@ -12,9 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import gahb
-from gahb import recipes, zoo
+from gahb import zoo
 from gahb._files import checksum
 from gahb.denoisers.networks import BiasFreeNorm
+from gahb.zoo import recipes
 
 RECIPE = {"name": "tiny", "network": {"kind": "UNet", "width": 4, "depth": 1}, "data": {"photographs": "none"}}
 LOG = [{"step": 1, "images": 2, "loss": 0.5, "seconds": 0.1}]
@@ -335,4 +336,4 @@ def test_names_are_of_what_is_trained(shipped):
 
 
 def test_published_denoisers_are_at_hand():
-    assert zoo.load_published is gahb.denoisers.published.load_published
+    assert zoo.load_published is gahb.zoo.published.load_published

@@ -21,6 +21,9 @@ import gahb
 from gahb import training
 from gahb._files import checksum
 from gahb.denoisers.networks import BiasFreeNorm
+from gahb.training import checkpoint as checkpoints
+from gahb.training.batches import draw, mix
+from gahb.training.method import Method, mean_weight
 
 
 def smooth(n: int, size: int = 16, seed: int = 0) -> torch.Tensor:
@@ -200,7 +203,7 @@ def test_images_are_cast_to_the_dtype_of_the_network():
 
 def test_noise_levels_are_stratified_and_log_uniform():
     low, high, batch = 0.005, 1.0, 8
-    draws = [training._draw(IMAGES, batch, low, high, 0, step) for step in range(400)]
+    draws = [draw(IMAGES, batch, (low, high), 0, step) for step in range(400)]
     sigma = torch.stack([d[1] for d in draws])
     share = (sigma / low).log() / math.log(high / low)  # uniform in [0, 1)
     strata = (share * batch - torch.arange(batch)).double()
@@ -221,21 +224,21 @@ def test_noise_levels_are_stratified_and_log_uniform():
 
 
 def test_a_step_depends_on_seed_and_number_only():
-    first, again = (training._draw(IMAGES, 4, 0.01, 1.0, 5, 9) for _ in range(2))
+    first, again = (draw(IMAGES, 4, (0.01, 1.0), 5, 9) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again))
     for seed, step in ((5, 10), (6, 9), (9, 5)):
-        other = training._draw(IMAGES, 4, 0.01, 1.0, seed, step)
+        other = draw(IMAGES, 4, (0.01, 1.0), seed, step)
         assert not torch.equal(first[2], other[2])
 
 
 def test_the_numbers_stay_what_they_were():
     """Else a checkpoint goes on with another run, and a recipe that is trained again ends elsewhere."""
-    assert training._mix(5, 9) == 3463469359243423475
-    generator = torch.Generator().manual_seed(training._mix(5, 9))
+    assert mix(5, 9) == 3463469359243423475
+    generator = torch.Generator().manual_seed(mix(5, 9))
     index, u = torch.randint(24, (4,), generator=generator), torch.rand(4, generator=generator)
     z = torch.randn(4, 1, 16, 16, generator=generator)
     sigma = torch.exp(math.log(0.01) + (torch.arange(4) + u) / 4 * math.log(100))
-    drawn = training._draw(IMAGES, 4, 0.01, 1.0, 5, 9)
+    drawn = draw(IMAGES, 4, (0.01, 1.0), 5, 9)
     assert all(torch.equal(a, b) for a, b in zip(drawn, (IMAGES[index], sigma, z)))
 
 
@@ -244,29 +247,33 @@ def test_weights_have_mean_one(power):
     low, high = 0.005, 1.0
     sigma = torch.exp(torch.linspace(math.log(low), math.log(high), 200_001, dtype=torch.float64))
     mean = torch.trapezoid(sigma**-power, sigma.log()) / math.log(high / low)
-    assert abs(training._mean_weight(low, high, power) / mean - 1) < 1e-6
+    assert abs(mean_weight(low, high, power) / mean - 1) < 1e-6
 
 
 def test_every_noise_level_is_weighted_by_its_power():
     """One step's logged loss is the weighted mean of the errors at its noise levels."""
     log, power = [], 1.2
     start = network().train()
-    x, sigma, z = training._draw(IMAGES, 4, 0.01, 0.8, 3, 0)
+    x, sigma, z = draw(IMAGES, 4, (0.01, 0.8), 3, 0)
     y = (x + sigma.reshape(-1, 1, 1, 1) * z).contiguous(memory_format=torch.channels_last)
     error = (start(y) - x).square().mean(dim=(1, 2, 3))
-    weights = sigma**-power / training._mean_weight(0.01, 0.8, power)
+    weights = sigma**-power / mean_weight(0.01, 0.8, power)
     expected = (weights * error).mean().item()
     gahb.fit(network(), IMAGES, steps=1, batch=4, seed=3, sigma_range=(0.01, 0.8), polish=0, log=log, progress=False)
     assert abs(log[0]["loss"] / expected - 1) < 1e-4
 
 
 def test_schedule_rises_and_falls_to_nothing():
-    for steps in (1, 2, 7, 100, 1000):
-        rates = [training._schedule(step, steps) for step in range(steps)]
-        assert all(0 < rate <= 1 for rate in rates)
-        top = rates.index(max(rates))
-        assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
-    assert rates[19] == 1.0 and rates[9] == 0.5 and rates[-1] < 1e-5
+    for name in ("linear", "cosine", "constant"):
+        how = Method(schedule=name)
+        for steps in (1, 2, 7, 100, 1000):
+            rates = [how.rate(step, steps) for step in range(steps)]
+            assert all(0 < rate <= 1 for rate in rates)
+            top = rates.index(max(rates))
+            assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
+        assert rates[19] == 1.0 and rates[9] == 0.5
+        at = {"linear": (1.0, 0.5, 1 / 400), "cosine": (0.6365, 0.1024, 2.6e-6), "constant": (1.0, 1.0, 1.0)}[name]
+        assert [rates[step] for step in (600, 800, 999)] == pytest.approx(at, rel=1e-2)
 
 
 # --- killed and resumed ------------------------------------------------------------------
@@ -299,7 +306,7 @@ def test_killed_many_times(tmp_path):
                 self.calls = 0
 
         source = Source()
-        save = training._save
+        save = checkpoints.save
 
         def dies_after_saving(*args, save=save, source=source):
             save(*args)
@@ -309,7 +316,7 @@ def test_killed_many_times(tmp_path):
                 raise KilledError
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training, "_save", dies_after_saving)
+            patch.setattr(checkpoints, "save", dies_after_saving)
             try:
                 resumed = gahb.fit(network(), given, checkpoint=file, **SETTINGS)
             except KilledError:
@@ -350,7 +357,7 @@ def test_seconds_go_on_counting(tmp_path):
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
-    file, calls, save = tmp_path / "a.checkpoint", [], training.save_file
+    file, calls, save = tmp_path / "a.checkpoint", [], checkpoints.save_file
 
     def no_space(tensors, path, **keywords):
         calls.append(path)
@@ -359,12 +366,12 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         save(tensors, path, **keywords)
 
-    monkeypatch.setattr(training, "save_file", no_space)
+    monkeypatch.setattr(checkpoints, "save_file", no_space)
     with pytest.raises(OSError, match="No space left on device"):
         gahb.fit(network(), stream, checkpoint=file, **SETTINGS)
     assert [p.name for p in tmp_path.iterdir()] == ["a.checkpoint"]
     assert read(file)[1]["step"] == "6"
-    monkeypatch.setattr(training, "save_file", save)
+    monkeypatch.setattr(checkpoints, "save_file", save)
     resumed = gahb.fit(network(), stream, checkpoint=file, **SETTINGS)
     assert same(resumed, gahb.fit(network(), stream, **SETTINGS))
 
@@ -391,7 +398,7 @@ def test_a_file_that_cannot_grow_leaves_the_last_checkpoint_whole(tmp_path):
 
 def killed_as_it_writes(file: str) -> None:
     """Train; SIGKILL with half of the third checkpoint on the disk."""
-    calls, save = [], training.save_file
+    calls, save = [], checkpoints.save_file
 
     def half(tensors, path, **keywords):
         save(tensors, path, **keywords)
@@ -400,7 +407,7 @@ def killed_as_it_writes(file: str) -> None:
             os.truncate(path, path.stat().st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    training.save_file = half
+    checkpoints.save_file = half
     gahb.fit(network(), stream, checkpoint=file, **SETTINGS)
 
 
@@ -579,8 +586,8 @@ on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA
 @on_cuda
 def test_noise_is_drawn_on_the_device():
     """From (seed, step) as well; images and noise levels are those of the CPU."""
-    here = training._draw(IMAGES, 8, 0.01, 1.0, 5, 9)
-    there, again = (training._draw(IMAGES.cuda(), 8, 0.01, 1.0, 5, 9, device=torch.device("cuda")) for _ in range(2))
+    here = draw(IMAGES, 8, (0.01, 1.0), 5, 9)
+    there, again = (draw(IMAGES.cuda(), 8, (0.01, 1.0), 5, 9, device=torch.device("cuda")) for _ in range(2))
     assert there[0].is_cuda and there[2].is_cuda and all(torch.equal(a, b) for a, b in zip(there, again))
     assert torch.equal(here[0], there[0].cpu()) and torch.equal(here[1], there[1].cpu())
     assert abs(there[2].mean()) < 4 / math.sqrt(2048) and abs(there[2].var() - 1) < 4 * math.sqrt(2 / 2048)

@@ -22,13 +22,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .._files import cache_dir, checksum, replacing
+from ..training.processes import agreed, leads
 from . import recipes
-from ._files import cache_dir, checksum, replacing
-from .training.processes import agreed, leads
-from .denoisers.published import load_published as load_published
+from .published import load_published as load_published
 from .recipes import Recipe
 
-SHIPPED = Path(__file__).parent / "weights"
+SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def names() -> list[str]:
