@@ -64,6 +64,17 @@ def checksum(tensors: Mapping[str, Tensor], *texts: str) -> str:
     return digest.hexdigest()
 
 
+def read_tensors(path: str | os.PathLike, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and header of a safetensors file; ValueError for one that is truncated or foreign, by its `name`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{name} is truncated or not a safetensors file: {error}") from error
+
+
 def cache_dir() -> Path:
     """Where prepared data is kept: ``GAHB_CACHE``, else ``~/.cache/gahb``."""
     return Path(os.environ.get("GAHB_CACHE") or Path.home() / ".cache" / "gahb")

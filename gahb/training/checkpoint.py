@@ -10,11 +10,10 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .._files import checksum, replacing
+from .._files import checksum, read_tensors, replacing
 from .optimiser import Optimiser
 
 ADVICE = "remove it or give another file"
@@ -39,12 +38,7 @@ def restore(path: Path, network: nn.Module, optimiser: Optimiser, identity: dict
 
     ValueError for a file that is truncated or damaged, or of another run.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"checkpoint {path} is truncated or not a safetensors file: {error}") from error
+    tensors, metadata = read_tensors(path, f"checkpoint {path}")
     texts = [metadata.get(key, "") for key in ("identity", "step", "log")]
     if "identity" in metadata and metadata.get("sha256") != checksum(tensors, *texts):
         raise ValueError(f"checkpoint {path} was tampered with or damaged: its contents do not match their checksum; "

@@ -18,11 +18,10 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .._files import cache_dir, checksum, replacing
+from .._files import cache_dir, checksum, read_tensors, replacing
 from ..training.processes import agreed, leads
 from . import recipes
 from .published import load_published as load_published
@@ -146,12 +145,7 @@ def _place() -> Path:
 
 def _read(path: Path, asked: Recipe | None) -> nn.Module:
     """The network of a file, which must have been made by the recipe that is asked for, if one is."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            weights = {key: file.get_tensor(key) for key in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or not a safetensors file: {error}") from error
+    weights, metadata = read_tensors(path, str(path))
     foreign, damaged = f"{path} is a safetensors file, but not one of this zoo", f"{path} was tampered with or damaged"
     if missing := {"recipe", "log", "sha256"} - set(metadata):
         raise ValueError(f"{foreign}: its header lacks {', '.join(sorted(missing))}")
@@ -159,11 +153,13 @@ def _read(path: Path, asked: Recipe | None) -> nn.Module:
         raise ValueError(f"{damaged}: its contents do not match their checksum")
     try:
         recipe, log = json.loads(metadata["recipe"]), json.loads(metadata["log"])
-        network = recipes.build(recipe["network"])
+        network = _network_for(weights, recipe["network"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{foreign}: {error!r}") from error
-    if _shapes(weights) != _shapes(network.state_dict()):
+    if network is None:
         raise ValueError(f"{damaged}: its weights do not fit {recipe['network']}")
+    if infinite := [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]:
+        raise ValueError(f"{path} has weights that are not finite: {', '.join(infinite[:6])}")
     for field in ("network", "images", "training") if asked is not None else ():
         if recipe.get(field) != getattr(asked, field):
             raise ValueError(f"{path} was made by another recipe: its {field} is {recipe.get(field)}, "
@@ -171,6 +167,17 @@ def _read(path: Path, asked: Recipe | None) -> nn.Module:
     network.load_state_dict({key: value.float() for key, value in weights.items()})
     network.recipe, network.log = recipe, log
     return network.eval()
+
+
+def _network_for(weights: dict[str, Tensor], specification: dict) -> nn.Module | None:
+    """The network of a header, None if these are not its weights: seen by shapes, before any memory is taken."""
+    largest = max(len(weights), *(max(value.shape, default=0) for value in weights.values()))
+    sizes = [specification.get(key) for key in ("width", "depth", "layers")]
+    if any(isinstance(size, int) and size > largest for size in sizes):
+        return None
+    with torch.device("meta"):
+        shapes = _shapes(recipes.build(specification).state_dict())
+    return recipes.build(specification) if shapes == _shapes(weights) else None
 
 
 def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: list) -> Path:

@@ -1,6 +1,6 @@
 r"""Bias-free denoisers published by others, read into the networks of this package.
 
-Three repositories of one laboratory hold the same two architectures under
+Three repositories of one laboratory hold two architectures under
 different names of tensors:
 
 - ``memorization_generalization_in_diffusion_models`` (this book's paper): UNet and BF_CNN;
@@ -8,7 +8,10 @@ different names of tensors:
   deviations in a file of their own, and DnCNN without biases;
 - ``universal_inverse_problem`` (Kadkhodaie & Simoncelli, NeurIPS 2021): BF_CNN.
 
-All predict the noise. Once trained, each of their normalisations multiplies
+bias_free_denoising has two older ones too, a recurrent CNN and a UNet with
+dilations (:mod:`gahb.zoo.architectures`), which return the clean image.
+
+The others predict the noise. Once trained, each of their normalisations multiplies
 channel c by $\gamma_c / s_c$; the files keep $s_c$, but DnCNN's keep a variance
 $v_c$ and mean $s_c = \sqrt{v_c} + 10^{-5}$. Intensities were in [0, 1]; a
 bias-free network, being homogeneous, takes any other scale as well.
@@ -26,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from ..denoisers.networks import BFCNN, UNet
+from .architectures import DilatedUNet, RecurrentCNN
 
 # names of convolution l, gain k and running deviation k in a chain, by a name that tells the layout
 _CHAINS = {
@@ -39,7 +43,7 @@ _EPS = 1e-5
 
 
 def load_published(path: str | os.PathLike, *, linear_first: bool = False) -> nn.Module:
-    """A published bias-free denoiser as :class:`gahb.UNet` or :class:`gahb.BFCNN`: float32, in eval mode.
+    """A published bias-free denoiser as a network of this package, float32, in eval mode.
 
     Its `recipe` says what network it is. Nothing in the file is executed: it is
     read with ``weights_only=True``.
@@ -47,8 +51,8 @@ def load_published(path: str | os.PathLike, *, linear_first: bool = False) -> nn
     Parameters
     ----------
     path : file written by ``torch.save``: a state dict, also of a network in
-        `DataParallel`, or a checkpoint that holds one as ``model`` or
-        ``state_dict``. Beside the BF_CNN of bias_free_denoising lies its
+        `DataParallel` or compiled, or a checkpoint that holds one as ``model``,
+        ``state_dict`` or ``model_state_dict``. Beside the BF_CNN of bias_free_denoising lies its
         ``running_sd.pt``.
     linear_first : whether the first convolution of a BF_CNN has no ReLU. The
         file does not say; it is how the network was made (``first_layer_linear``).
@@ -63,14 +67,16 @@ def load_published(path: str | os.PathLike, *, linear_first: bool = False) -> nn
         a wrong shape, by name.
     """
     path = Path(path)
-    state = _state_dict(path)
+    state, asked = _state_dict(path)
+    if infinite := [key for key, value in state.items() if not bool(torch.isfinite(value).all())]:
+        raise ValueError(f"{path} has weights that are not finite: {_some(infinite)}")
     if biases := [key for key in state if key.endswith(".bias")]:
         raise ValueError(f"{path} has additive constants ({_some(biases)}): only bias-free networks can be read")
-    kind, arguments, theirs = _layout(path, state)
+    kind, arguments, theirs = _layout(path, state, asked)
     if kind is BFCNN:
         arguments["linear_first"] = linear_first
     elif linear_first:
-        raise ValueError(f"linear_first is of a BF_CNN, and {path} is a UNet")
+        raise ValueError(f"linear_first is of a BF_CNN, and {path} is a {kind.__name__}")
     with torch.device("meta"):  # shapes only: nothing is drawn
         network = kind(**arguments)
     named = {theirs(key): (key, tuple(tensor.shape)) for key, tensor in network.state_dict().items()}
@@ -90,8 +96,17 @@ def load_published(path: str | os.PathLike, *, linear_first: bool = False) -> nn
     return network.eval()
 
 
-def _layout(path: Path, state: Mapping[str, Tensor]) -> tuple[type, dict, Callable[[str], str]]:
-    """Kind and arguments of the network, and what a tensor of ours is called in the file."""
+def _layout(path: Path, state: Mapping[str, Tensor], asked: dict) -> tuple[type, dict, Callable[[str], str]]:
+    """Kind and arguments of the network, and what a tensor of ours is called in the file.
+
+    `asked` is the command line that the file keeps of its training.
+    """
+    if (first := state.get("cnn.first_layer.weight")) is not None and first.ndim == 4:
+        hidden = sum(key.startswith("cnn.hidden_layer_list.") for key in state)
+        arguments = dict(width=first.shape[0], hidden=hidden, side=first.shape[2], stages=asked.get("max_stage", 4))
+        return RecurrentCNN, arguments, "cnn.{}".format
+    if (first := state.get("conv1.weight")) is not None and first.ndim == 4 and "conv9.weight" in state:
+        return DilatedUNet, dict(width=first.shape[0], residual=bool(asked.get("residual", False))), str
     if "mid_block.0.weight" in state:
         def theirs(key: str) -> str:
             return key.replace("middle.", "mid_block.").replace(".gain", ".gammas")
@@ -120,21 +135,24 @@ def _layout(path: Path, state: Mapping[str, Tensor]) -> tuple[type, dict, Callab
     return kind, {"width": first.shape[0], "channels": first.shape[1], **size}, theirs
 
 
-def _state_dict(path: Path) -> dict[str, Tensor]:
+def _state_dict(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """The tensors of a file by name, and the command line of its training as far as it is there."""
     state = _read(path)
-    while isinstance(state, Mapping) and (inner := state.keys() & {"model", "state_dict"}):
+    said = state.get("args") if isinstance(state, Mapping) else None
+    while isinstance(state, Mapping) and (inner := state.keys() & {"model", "state_dict", "model_state_dict"}):
         state = state[min(inner)]
         if isinstance(state, list) and len(state) == 1:
             state = state[0]
     if not (isinstance(state, Mapping) and state and all(isinstance(value, Tensor) for value in state.values())):
         raise ValueError(f"{path} holds no state dict: it must map names to tensors")
-    state = {str(key).removeprefix("module."): value for key, value in state.items()}
+    state = {re.sub(r"^(module\.|_orig_mod\.)+", "", str(key)): value for key, value in state.items()}
     if "gammas.0.weight" in state:
         beside = path.with_name("running_sd.pt")
         if not beside.is_file():
             raise ValueError(f"{path} keeps its running deviations in a file of their own, and {beside} is not there")
         state |= {f"running_sd.{k}": value for k, value in enumerate(_read(beside))}
-    return {key: value for key, value in state.items() if not _UNUSED.fullmatch(key)}
+    asked = vars(said) if isinstance(said, Namespace) else {}
+    return {key: value for key, value in state.items() if not _UNUSED.fullmatch(key)}, asked
 
 
 def _read(path: Path):

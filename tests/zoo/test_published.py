@@ -343,3 +343,91 @@ def test_foreign_and_truncated_files(tmp_path):
         load_published(saved({"conv1.weight": torch.zeros(2, 1, 3, 3)}, path))
     with pytest.raises(FileNotFoundError, match=r"path must be a file, got '.*none\.pt'"):
         load_published(tmp_path / "none.pt")
+
+
+# ------------------------------------------------------------------ the two older networks
+
+
+def recurrent(width=4, hidden=2):
+    """`RecurrentCNN(bias=False)` of bias_free_denoising."""
+    make = Maker()
+    state = {"cnn.first_layer.weight": make.conv(2, width)}
+    state |= {f"cnn.hidden_layer_list.{k}.weight": make.conv(width, width) for k in range(hidden)}
+    return state | {"cnn.last_layer.weight": make.conv(width, 1)}
+
+
+def run_recurrent(state, y, stages):
+    first, *hidden, last = (value.double() for value in state.values())
+    x = y
+    for _ in range(stages):
+        h = F.conv2d(torch.cat([y, x], dim=1), first, padding=1).relu()
+        for weight in hidden:
+            h = F.conv2d(h, weight, padding=1).relu()
+        x = F.conv2d(h, last, padding=1)
+    return x
+
+
+def dilated(width=4):
+    """`UNet(bias=False)` of bias_free_denoising."""
+    make = Maker()
+    sizes = [(1, width, 5), (width, width, 3), (width, 2 * width, 3), *[(2 * width, 2 * width, 3)] * 3,
+             (2 * width, 2 * width, 4), (3 * width, width, 3), (width, 1, 5)]
+    return {f"conv{k}.weight": make.conv(*size) for k, size in enumerate(sizes, start=1)}
+
+
+def run_dilated(state, y):
+    w = [None, *(value.double() for value in state.values())]
+    full = F.conv2d(F.conv2d(y, w[1], padding=2).relu(), w[2], padding=1).relu()
+    h = F.conv2d(full, w[3], stride=2, padding=1).relu()
+    h = F.conv2d(h, w[4], padding=1).relu()
+    h = F.conv2d(h, w[5], padding=2, dilation=2).relu()
+    h = F.conv2d(h, w[6], padding=4, dilation=4).relu()
+    h = F.conv_transpose2d(h, w[7], stride=2, padding=1).relu()
+    h = F.conv2d(torch.cat([h, full], dim=1), w[8], padding=1).relu()
+    return F.conv2d(h, w[9], padding=2)
+
+
+Y = torch.randn(2, 1, 12, 16, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("stages", [None, 2])
+def test_the_recurrent_network_denoises_as_published(tmp_path, stages):
+    state = recurrent()
+    content = state if stages is None else {"args": Namespace(max_stage=stages), "model": [state]}
+    network = load_published(saved(content, tmp_path / "rcnn.pt")).double()
+    torch.testing.assert_close(network(Y), run_recurrent(state, Y, stages or 4), rtol=1e-6, atol=1e-6)
+    assert network.recipe["network"]["stages"] == (stages or 4)
+
+
+@pytest.mark.parametrize("residual", [None, False, True])
+def test_the_older_unet_denoises_as_published(tmp_path, residual):
+    state = dilated()
+    content = state if residual is None else {"args": Namespace(residual=residual), "model": [state]}
+    network = load_published(saved(content, tmp_path / "unet.pt")).double()
+    out = run_dilated(state, Y)
+    torch.testing.assert_close(network(Y), Y - out if residual else out, rtol=1e-6, atol=1e-6)
+    with pytest.raises(ValueError, match="linear_first is of a BF_CNN, and .* is a DilatedUNet"):
+        load_published(tmp_path / "unet.pt", linear_first=True)
+
+
+@pytest.mark.parametrize("make", [recurrent, dilated])
+def test_the_older_networks_are_homogeneous_and_have_bases(tmp_path, make):
+    network = load_published(saved(make(), tmp_path / "a.pt")).double()
+    torch.testing.assert_close(network(3 * Y), 3 * network(Y))
+    basis = gahb.adaptive_basis(network, Y[:1], k=3, tol=1e-6)
+    assert basis.eigenvectors.shape == (1, 3, 1, 12, 16)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod."])
+def test_compiled_networks_and_training_checkpoints_are_read(tmp_path, prefix):
+    state = unet()
+    content = {"epoch": 3, "model_state_dict": {prefix + key: value for key, value in state.items()}}
+    network = load_published(saved(content, tmp_path / "a.pt")).double()
+    torch.testing.assert_close(network(Y), run_unet(state, Y), rtol=1e-5, atol=1e-5)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    state = unet()
+    state["encoder.0.0.weight"][0, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"a.pt has weights that are not finite: encoder.0.0.weight"):
+        load_published(saved(state, tmp_path / "a.pt"))

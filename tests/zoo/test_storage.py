@@ -177,10 +177,21 @@ def test_a_recipe_of_another_network_is_seen(stored):
         save_file(tensors, stored, metadata=metadata | {"recipe": text})
         with pytest.raises(ValueError, match=r"tampered with or damaged: its contents do not match their checksum"):
             zoo.load(stored)
-    text = json.dumps(RECIPE | {"network": {"kind": "UNet", "width": 5, "depth": 1}})
-    header = dict(recipe=text, log=metadata["log"], sha256=checksum(tensors, text, metadata["log"]))
-    save_file(tensors, stored, metadata=header)
-    with pytest.raises(ValueError, match=r"tiny\.safetensors was tampered with or damaged: its weights do not fit"):
+    for width, depth in ((5, 1), (20_000, 1), (4, 60), (20_000, 60)):  # with the right checksum; no memory would do
+        text = json.dumps(RECIPE | {"network": {"kind": "UNet", "width": width, "depth": depth}})
+        header = dict(recipe=text, log=metadata["log"], sha256=checksum(tensors, text, metadata["log"]))
+        save_file(tensors, stored, metadata=header)
+        with pytest.raises(ValueError, match=r"tiny\.safetensors was tampered with or damaged: its weights do not fit"):
+            zoo.load(stored)
+
+
+def test_weights_that_are_not_finite_are_refused(stored):
+    with safe_open(stored, "pt") as file:
+        metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}
+    tensors["encoder.0.0.weight"][0] = torch.inf
+    texts = metadata["recipe"], metadata["log"]
+    save_file(tensors, stored, metadata=dict(recipe=texts[0], log=texts[1], sha256=checksum(tensors, *texts)))
+    with pytest.raises(ValueError, match=r"tiny\.safetensors has weights that are not finite: encoder.0.0.weight"):
         zoo.load(stored)
 
 
