@@ -101,9 +101,7 @@ def folder(path: str | os.PathLike, size: int, *, channels: int = 1, limit: int 
     >>> grey.shape, colour.shape
     (torch.Size([3, 1, 16, 16]), torch.Size([2, 3, 16, 16]))
     """
-    positive_int("size", size)
-    if isinstance(channels, bool) or not isinstance(channels, Integral) or channels not in (1, 3):
-        raise ValueError(f"channels must be 1 (grey) or 3 (red, green, blue), got {channels!r}")
+    _check_sides(size, channels)
     if limit is not None:
         positive_int("limit", limit)
     root = _root(path)
@@ -122,6 +120,40 @@ def folder(path: str | os.PathLike, size: int, *, channels: int = 1, limit: int 
     if said := _say(skipped, pictures.enlarged, size):
         _warn(f"{len(images)} images read from '{where}'; {said}")
     return torch.from_numpy(images[:limit]).float() / 255
+
+
+def folder_names(path: str | os.PathLike, size: int, *, channels: int = 1, progress: bool = True) -> list[str]:
+    """Which files the images of :func:`folder` are, in their order: paths below the folder, with ``/``.
+
+    Arguments and errors as of :func:`folder`. With the names, what is known of
+    the files can be said of the images: the persons that they show, say.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> import gahb
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     for k in range(3):
+    ...         pixels = np.random.default_rng(k % 2).integers(0, 256, (30, 30), dtype=np.uint8)
+    ...         Image.fromarray(pixels).save(f"{path}/{k}.png")
+    ...     gahb.images.folder_names(path, 16)  # the third is the first once more
+    ['0.png', '1.png']
+    """
+    _check_sides(size, channels)
+    root = _root(path)
+    listing = _list(root)
+    if not listing.files:
+        raise ValueError(f"path '{_printable(str(root))}' holds no images ({', '.join(sorted(SUFFIXES))})"
+                         f"{_also(listing.skipped)}")
+    return _cached(root, listing, size, channels, progress).names
+
+
+def _check_sides(size, channels) -> None:
+    positive_int("size", size)
+    if isinstance(channels, bool) or not isinstance(channels, Integral) or channels not in (1, 3):
+        raise ValueError(f"channels must be 1 (grey) or 3 (red, green, blue), got {channels!r}")
 
 
 # --- which files ----------------------------------------------------------------------------
@@ -238,12 +270,13 @@ def _reason(error: Exception) -> str:
 @dataclass
 class _Pictures:
     images: np.ndarray  # uint8 (n, channels, size, size)
+    names: list[str]  # of their files
     enlarged: int
     skipped: dict[str, Names] = field(default_factory=dict)
 
 
 def _cached(root: Path, listing: _Listing, size: int, channels: int, progress: bool) -> _Pictures:
-    digest = hashlib.sha256(f"folder 2\n{size} {channels}\n".encode())
+    digest = hashlib.sha256(f"folder 3\n{size} {channels}\n".encode())
     digest.update(os.fsencode(root.resolve()))
     for path, status in listing.files:  # with its mode: a file may become readable, and else not change
         digest.update(os.fsencode(path.relative_to(root)))
@@ -256,8 +289,8 @@ def _cached(root: Path, listing: _Listing, size: int, channels: int, progress: b
         if (pictures := _load(target)) is None:  # nobody made it meanwhile
             pictures = _read_all(root, [path for path, _ in listing.files], size, channels, progress)
             with replacing(target) as partial, open(partial, "wb") as file:
-                about = json.dumps({"enlarged": pictures.enlarged, "skipped": pictures.skipped})
-                np.savez(file, images=pictures.images, about=np.array(about))
+                about = dict(names=pictures.names, enlarged=pictures.enlarged, skipped=pictures.skipped)
+                np.savez(file, images=pictures.images, about=np.array(json.dumps(about)))
     return pictures
 
 
@@ -289,4 +322,6 @@ def _read_all(root: Path, files: list[Path], size: int, channels: int, progress:
     keep = distinct(images, progress)
     duplicates = [name for name, kept in zip(names, keep) if not kept]
     enlarged = sum(side < size for side, kept in zip(sides, keep) if kept)
-    return _Pictures(images[keep], enlarged, {"duplicates": _first(duplicates), "unreadable": _first(unreadable)})
+    kept = [name for name, stays in zip(names, keep) if stays]
+    skipped = {"duplicates": _first(duplicates), "unreadable": _first(unreadable)}
+    return _Pictures(images[keep], kept, enlarged, skipped)

@@ -171,6 +171,7 @@ def _read(path: Path, asked: Recipe | None) -> nn.Module:
 
 def _network_for(weights: dict[str, Tensor], specification: dict) -> nn.Module | None:
     """The network of a header, None if these are not its weights: seen by shapes, before any memory is taken."""
+    specification = dict(specification)
     largest = max(len(weights), *(max(value.shape, default=0) for value in weights.values()))
     sizes = [specification.get(key) for key in ("width", "depth", "layers")]
     if any(isinstance(size, int) and size > largest for size in sizes):

@@ -8,7 +8,9 @@
 step sees fresh images; with `n` the network is trained on that many, and
 `subset` ("first" or "second") says which of two disjoint sets. For a folder,
 `path` may hold environment variables; without `n`, its first tenth is kept
-for the test. `shuffle` permutes the pixels. For photos, `more: {path: FOLDER,
+for the test; `groups` names a file with a line "NAME GROUP" for each image
+(the path below the folder, and a person or a scene), and no group is then in
+two sets. `shuffle` permutes the pixels. For photos, `more: {path: FOLDER,
 size: SIDE, share: SHARE}` takes that share of the training images from the
 pictures of a folder, cut at random from SIDE × SIDE pixels. `training` holds arguments of
 `gahb.fit`, and `snapshots`: steps at which the weights are kept too, so that
@@ -59,8 +61,9 @@ class Recipe:
 
     def __post_init__(self):
         self._check("network", NETWORKS, more={"kind"})
-        of_photos = {"more"} if isinstance(self.images, dict) and self.images.get("kind") == "photos" else set()
-        self._check("images", CLASSES, more={"kind", "n", "subset", "shuffle", *of_photos},
+        kind = self.images.get("kind") if isinstance(self.images, dict) else None
+        of_kind = {"photos": {"more"}, "folder": {"groups"}}.get(kind, set())
+        self._check("images", CLASSES, more={"kind", "n", "subset", "shuffle", *of_kind},
                     less={"n", "start", "device", "progress"})
         self._check("training", None, more={"snapshots"},
                     less={"network", "images", "checkpoint", "progress", "monitor", "log", "until", "method"})
@@ -173,7 +176,7 @@ class Recipe:
 
     def _arguments(self) -> dict:
         """Those of the class of images."""
-        ours = ("kind", "n", "subset", "shuffle", "more")
+        ours = ("kind", "n", "subset", "shuffle", "more", "groups")
         return {key: value for key, value in self.images.items() if key not in ours}
 
     def _maker(self, device: str = "cpu", *, test: bool = False) -> Callable[..., Tensor]:
@@ -199,7 +202,25 @@ class Recipe:
         if 2 * n > len(every):
             raise ValueError(f"recipe {self.name}: images.n must be at most half of the {len(every)} images of "
                              f"{self.images['path']}, for two disjoint sets, got {n}")
-        return classes.split(every, n)
+        return classes.split(every, n, groups=self._groups())
+
+    def _groups(self) -> list[str] | None:
+        """The group of each image of the folder."""
+        if (given := self.images.get("groups")) is None:
+            return None
+        file = Path(os.path.expandvars(given)).expanduser()
+        if not file.is_file():
+            raise ValueError(f"recipe {self.name}: images.groups must be a file with lines NAME GROUP, got {given}, "
+                             f"which is not there: {file}")
+        lines = [line.rsplit(maxsplit=1) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        if wrong := [k for k, parts in enumerate(lines, start=1) if len(parts) != 2]:
+            raise ValueError(f"recipe {self.name}: images.groups: line {wrong[0]} of {file} is not NAME GROUP")
+        known, arguments = dict(lines), self._arguments()
+        names = classes.folder_names(_folder(arguments.pop("path")), **arguments)
+        if missing := [name for name in names if name not in known]:
+            raise ValueError(f"recipe {self.name}: images.groups: {file} names no group for {', '.join(missing[:3])} "
+                             f"and so for {len(missing)} of {len(names)} images")
+        return [known[name] for name in names]
 
     def train(self, *, checkpoint=None, progress: bool = True, log: list | None = None,
               keep: Callable[[nn.Module, list], None] | None = None,

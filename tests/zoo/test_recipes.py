@@ -335,3 +335,28 @@ def test_refuses_a_file_that_is_no_text(tmp_path):
 def test_build_refuses_an_unknown_kind():
     with pytest.raises(ValueError, match="network kind must be one of UNet, BFCNN, got None"):
         recipes.build({"width": 4})
+
+
+def test_sets_share_no_group(pictures, tmp_path):
+    """Images of one person go to one set; the test images are of others."""
+    names = images.folder_names(pictures, 8)
+    groups = tmp_path / "groups.txt"
+    groups.write_text("".join(f"{name} person{k // 3}\n" for k, name in enumerate(names)))
+    person = {k: k // 3 for k in range(len(names))}
+    every = images.folder(pictures, 8)
+
+    def people(part: torch.Tensor) -> set[int]:
+        found = torch.cdist(part.flatten(1), every.flatten(1)).argmin(dim=1)
+        return {person[k] for k in found.tolist()}
+
+    grouped = {"kind": "folder", "path": str(pictures), "size": 8, "n": 9, "groups": str(groups)}
+    first, second = (small(images={**grouped, "subset": subset}) for subset in ("first", "second"))
+    parts = [people(part) for part in (first.source(), second.source(), first.test_images())]
+    assert all(parts) and not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    assert len(first.source()) == len(second.source()) == 9
+    groups.write_text(f"{names[0]} person\n")
+    with pytest.raises(ValueError, match=rf"names no group for .* and so for {len(names) - 1} of {len(names)} images"):
+        first.source()
+    groups.write_text(f"{names[0]}\n")
+    with pytest.raises(ValueError, match=r"images.groups: line 1 of .* is not NAME GROUP"):
+        first.source()
