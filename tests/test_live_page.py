@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {ext!r})
 from gahb import zoo
-zoo.SHIPPED = Path({weights!r})
+zoo.folders = lambda: [Path({weights!r})]
 extensions = ["myst_nb", "live_page"]
 nb_execution_mode = "off"
 numfig = True
@@ -104,7 +104,7 @@ def test_the_page_names_the_file_and_has_pictures(built):
 def test_psnr_is_measured_at_the_build(built, extension, monkeypatch):
     by_label = {about["label"]: about for about in carried(built)["state"]["networks"]}
     assert {label: about["size"] for label, about in by_label.items()} == {"photographs": 64, "faces": 40}
-    monkeypatch.setattr(zoo, "SHIPPED", built / "weights")
+    monkeypatch.setattr(zoo, "folders", lambda: [built / "weights"])
     x = zoo.recipe("photos-live").test_images(64)
     curves = by_label["photographs"]["curves"]
     assert [curve["label"] for curve in curves] == ["this network", "photos, 0.00 million"]
@@ -116,7 +116,7 @@ def test_psnr_is_measured_at_the_build(built, extension, monkeypatch):
 
 
 def test_it_is_made_again_only_when_a_network_changes(built, extension, monkeypatch, tmp_path):
-    monkeypatch.setattr(zoo, "SHIPPED", tmp_path / "weights")
+    monkeypatch.setattr(zoo, "folders", lambda: [tmp_path / "weights"])
     for path in (built / "weights").iterdir():
         (tmp_path / "weights").mkdir(exist_ok=True)
         (tmp_path / "weights" / path.name).write_bytes(path.read_bytes())
@@ -139,7 +139,7 @@ def test_without_weights_the_page_says_so(extension, monkeypatch, tmp_path, root
                                                   static=str(root / "book" / "_static" / "gahb.css"), css="gahb.css"))
     html = build(tmp_path)
     assert "It is not here yet" in html and "photos-live" in html and "gahb-lazy" not in html
-    monkeypatch.setattr(zoo, "SHIPPED", tmp_path / "weights")
+    monkeypatch.setattr(zoo, "folders", lambda: [tmp_path / "weights"])
     env = SimpleNamespace(found_docs={"book/live"})
     assert extension.outdated(None, env, *[None] * 3) == ["book/live"]
     assert extension.outdated(None, env, *[None] * 3) == []

@@ -37,7 +37,8 @@ def extension(root):
 
 def put(name: str, images: dict, *, level: float = 20.0, weights: bool = True) -> None:
     """A recipe, and an untrained network with a log of its own."""
-    (zoo.SHIPPED / f"{name}.yaml").write_text(
+    (folder,) = zoo.folders()
+    (folder / f"{name}.yaml").write_text(
         f"network: {NETWORK}\nimages: {images}\ntraining: {{steps: 4}}\n".replace("'", '"')
     )
     if weights:
@@ -48,14 +49,15 @@ def put(name: str, images: dict, *, level: float = 20.0, weights: bool = True) -
                 better = GAPS.get(name, 1.0)
                 line["train_psnr"] = [p + better for p in line["psnr"][:5]] + [line["psnr"][5]]
         recipe = dict(name=name, network=NETWORK, images=images, training={"steps": 4})
-        zoo.export(recipes.build(NETWORK), zoo.SHIPPED / f"{name}.safetensors", recipe=recipe, log=log)
+        zoo.export(recipes.build(NETWORK), folder / f"{name}.safetensors", recipe=recipe, log=log)
 
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """A zoo of nine small networks, two of them of a few faces."""
-    monkeypatch.setattr(zoo, "SHIPPED", tmp_path / "weights")
-    zoo.SHIPPED.mkdir()
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    monkeypatch.setattr(zoo, "folders", lambda: [folder])
     for name, images in IMAGES.items():
         put(name, images)
     put("disks-n100-first", IMAGES["disks"] | {"n": 100}, weights=False)
@@ -119,13 +121,14 @@ def test_only_what_changed_is_drawn_again(extension, small, drawn):
 
 
 def test_snapshots_and_an_empty_zoo(extension, small):
+    (folder,) = zoo.folders()
     for name in IMAGES.keys() - {"disks"}:
-        (zoo.SHIPPED / f"{name}.safetensors").unlink()
+        (folder / f"{name}.safetensors").unlink()
     for step in (1, 2):
-        (zoo.SHIPPED / f"disks@{step}.safetensors").write_bytes((zoo.SHIPPED / "disks.safetensors").read_bytes())
+        (folder / f"disks@{step}.safetensors").write_bytes((folder / "disks.safetensors").read_bytes())
     text = extension.page(small)
     assert "too, as `NAME@STEP`: after 1, 2 steps." in text and "| `disks@1`" not in text
-    for path in zoo.SHIPPED.glob("*"):
+    for path in folder.iterdir():
         path.unlink()
     assert extension.page(small) == ""
 
@@ -135,7 +138,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {ext!r})
 from gahb import zoo
-zoo.SHIPPED = Path({weights!r})
+zoo.folders = lambda: [Path({weights!r})]
 extensions = ["myst_nb", "zoo_page"]
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath", "colon_fence"]
@@ -147,7 +150,7 @@ exclude_patterns = ["_build"]
 def test_it_builds_without_a_warning_and_follows_the_files(small, tmp_path, root):
     (tmp_path / "book").mkdir()
     (tmp_path / "book" / "zoo.md").write_text("# Zoo\n\nWords.\n\n```{zoo}\n```\n")
-    (tmp_path / "conf.py").write_text(CONF.format(ext=str(root / "book" / "_ext"), weights=str(zoo.SHIPPED)))
+    (tmp_path / "conf.py").write_text(CONF.format(ext=str(root / "book" / "_ext"), weights=str(zoo.folders()[0])))
     command = [sys.executable, "-m", "sphinx", "-W", "-n", "--keep-going", "-b", "html", ".", "_build"]
 
     def build() -> str:

@@ -39,11 +39,7 @@ HERE = Path(gahb.__file__).parent / "widgets"
 
 def there() -> dict[str, tuple[str, str, int]]:
     """The networks that ship, by label."""
-    return {label: about for label, about in NETWORKS.items() if shipped(about[0]).is_file()}
-
-
-def shipped(name: str) -> Path:
-    return zoo.SHIPPED / f"{name}.safetensors"
+    return {label: about for label, about in NETWORKS.items() if about[0] in zoo.weight_files()}
 
 
 def made(folder: Path) -> tuple[str, str]:
@@ -65,16 +61,17 @@ def made(folder: Path) -> tuple[str, str]:
 
 def sources() -> list[Path]:
     """What numbers, pictures and the widget are made of: code, networks, and their recipes."""
-    files = [shipped(name) for small, big, _ in NETWORKS.values() for name in (small, big)]
+    wanted = [name for small, big, _ in NETWORKS.values() for name in (small, big)]
+    files = [found[name] for found in (zoo.weight_files(), zoo.recipe_files()) for name in wanted if name in found]
     shown = [path for path in sorted(HERE.glob("*.*s")) if path != LOADER]
-    return [*files, *(path.with_suffix(".yaml") for path in files), *shown, *code(__file__)]
+    return [*files, *shown, *code(__file__)]
 
 
 def compared(small: str, big: str) -> dict[str, tuple]:
     """PSNR by noise level of both networks: label -> (sigmas, dB)."""
     curves = {}
     for name, label in ((small, "this network"), (big, None)):
-        if not shipped(name).is_file():
+        if name not in zoo.weight_files():
             continue
         network = zoo.load(name)
         size = sum(p.numel() for p in network.parameters())

@@ -52,12 +52,13 @@ class RunTimes(SphinxDirective):
 
 
 class TrainingTimes(SphinxDirective):
-    """Networks that ship, images seen and hours of training, by class of images, from their logs."""
+    """Stored networks, images seen and hours of training, by class of images, from their logs."""
 
     def run(self) -> list[nodes.Node]:
-        self.env.note_dependency(str(zoo.SHIPPED))
+        for folder in zoo.folders():
+            self.env.note_dependency(str(folder))
         by_class: dict[str, list[dict]] = defaultdict(list)
-        for path in sorted(zoo.SHIPPED.glob("*.safetensors")):
+        for path in sorted(zoo.weight_files().values()):
             self.env.note_dependency(str(path))
             if "@" not in path.stem:  # a snapshot along a run that is counted itself
                 network = zoo.load(path.stem)

@@ -101,11 +101,13 @@ def draw() -> str:
 
 class Story(SphinxDirective):
     def run(self) -> list[nodes.Node]:
-        for name in (DENOISER, *TWINS):
-            self.env.note_dependency(str(zoo.SHIPPED / f"{name}.safetensors"))
+        stored = zoo.weight_files()
+        networks = [stored[name] for name in (DENOISER, *TWINS)]
+        for path in networks:
+            self.env.note_dependency(str(path))
         self.env.note_dependency(__file__)
         folder = Path(self.env.srcdir) / "book" / "_executed" / "story"
-        sources = [*code(__file__), *(zoo.SHIPPED / f"{name}.safetensors" for name in (DENOISER, *TWINS))]
+        sources = [*code(__file__), *networks]
         return [nodes.raw("", kept(folder, "story", sources, lambda _: draw())[1], format="html")]
 
 

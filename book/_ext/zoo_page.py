@@ -113,9 +113,9 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """The networks that ship, in the page's order; snapshots along a run are not shown by themselves."""
-    ships = sorted(path.stem for path in zoo.SHIPPED.glob("*.safetensors") if "@" not in path.stem)
-    return sorted((Entry(name, zoo.load(name)) for name in ships), key=lambda entry: entry.place)
+    """The package's networks and the chapters', in the page's order; snapshots of a run are not shown by themselves."""
+    whole = sorted(name for name in zoo.weight_files() if "@" not in name)
+    return sorted((Entry(name, zoo.load(name)) for name in whole), key=lambda entry: entry.place)
 
 
 def page(folder: Path) -> str:
@@ -124,7 +124,7 @@ def page(folder: Path) -> str:
     for title, of_class in groupby(entries(), lambda entry: entry.title):
         parts.append(f"## {title}\n")
         parts += [section(title, list(group), folder) for _, group in groupby(of_class, lambda entry: entry.finite)]
-    waiting = {p.stem for p in zoo.SHIPPED.glob("*.yaml")} - {p.stem for p in zoo.SHIPPED.glob("*.safetensors")}
+    waiting = zoo.recipe_files().keys() - zoo.weight_files().keys()
     if waiting:
         parts.append(f"## Recipes without weights\n\n`gahb zoo train NAME` trains one: {listed(waiting)}.\n")
     return "\n".join(parts)
@@ -145,7 +145,8 @@ def listed(names: set[str]) -> str:
 def section(title: str, group: list[Entry], folder: Path) -> str:
     """Words, table and pictures of one group; as they were if nothing has changed."""
     slug = re.sub(r"\W+", "-", title.lower()).strip("-") + ("-finite" if group[0].finite else "")
-    sources = [zoo.SHIPPED / f"{entry.name}.safetensors" for entry in group] + [Path(__file__), Path(figures.__file__)]
+    stored = zoo.weight_files()
+    sources = [*(stored[entry.name] for entry in group), Path(__file__), Path(figures.__file__)]
 
     def make(stem: Path) -> str:
         return "\n".join([words(group), table(title, group), *pictures(title, group, stem)])
@@ -158,10 +159,8 @@ def words(group: list[Entry]) -> str:
     lines = [f"{built[0]}." if len(built) == 1 else "; ".join(built) + "."]
     if group[0].finite:
         lines.append("Each network was trained on N images again and again.")
-    steps = {
-        int(path.stem.partition("@")[2])
-        for entry in group for path in zoo.SHIPPED.glob(f"{entry.name}@*.safetensors")
-    }  # fmt: skip
+    shown, snapshots = {entry.name for entry in group}, [name.partition("@") for name in zoo.weight_files()]
+    steps = {int(step) for name, _, step in snapshots if step and name in shown}
     if steps:
         listed = ", ".join(f"{step:,}" for step in sorted(steps))
         lines.append(f"Kept as they were along the way, too, as `NAME@STEP`: after {listed} steps.")
@@ -295,7 +294,8 @@ class Zoo(SphinxDirective):
 
 def outdated(app: Sphinx, env, added, changed, removed) -> list[str]:
     """The page is read again when a file of the zoo has changed, come or gone."""
-    about = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in zoo.SHIPPED.glob("*.*"))
+    files = [*zoo.weight_files().values(), *zoo.recipe_files().values()]
+    about = sorted((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
     before, env.gahb_zoo = getattr(env, "gahb_zoo", None), about
     return ["book/zoo"] if about != before else []
 

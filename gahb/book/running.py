@@ -51,20 +51,21 @@ def dependencies(chapter: Chapter, values: dict[str, Any] | None = None) -> dict
         paths = [path for kind in ("js", "css") for path in PACKAGE.glob(f"widgets/**/*.{kind}")]
         data |= {path.relative_to(PACKAGE).as_posix(): path for path in paths if path.stem != "lazy"}
     if "gahb.zoo" in modules:
-        known = _networks()
+        known = _networks(_root_of(chapter))
         named = networks_used(sources, (values or {}).values(), {name for name, _ in known})
         data |= {f"weights/{path.name}": path for name, path in known if name in named}
     return modules | dict(sorted(data.items()))
 
 
-def _networks() -> list[tuple[str, Path]]:
-    """Recipes and weights by name: those that ship, and the weights that the user's cache holds of them."""
-    ships = [(path.stem, path) for path in PACKAGE.glob("weights/*.*")]
+def _networks(root: Path) -> list[tuple[str, Path]]:
+    """Recipes and weights by name: the package's, the chapters' own, and the weights that the user's cache holds."""
+    folders = (PACKAGE / "weights", root / "notebooks" / "weights")
+    stored = [(path.stem, path) for folder in folders for path in folder.glob("*.*")]
     if not any((cache_dir() / "zoo").glob("*.safetensors")):
-        return ships
+        return stored
     from .. import zoo  # brings torch along
 
-    return ships + [(name, path) for name, path in zoo.files().items() if path.parent != zoo.SHIPPED]
+    return stored + [(name, path) for name, path in zoo.files().items() if path.parent not in folders]
 
 
 def stamp(chapter: Chapter, values: dict[str, Any]) -> str:

@@ -69,8 +69,7 @@ def _checked(run):
 def _list(arguments: argparse.Namespace) -> int:
     from gahb import zoo
 
-    recipes = {path.stem for path in zoo.SHIPPED.glob("*.yaml")}
-    for name in sorted(recipes | set(zoo.names())):
+    for name in sorted({*zoo.recipe_files(), *zoo.names()}):
         if name not in zoo.names():
             print(f"{name:<20} not trained (gahb zoo train {name})")
             continue

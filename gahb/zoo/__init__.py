@@ -2,10 +2,11 @@
 
 A file of the zoo is a float16 safetensors file whose header holds the recipe
 (what network, trained on what, for how long), the training log, and a SHA-256
-checksum of all three. Some ship with the package, beside their recipes; what
-a user trains is kept in the cache (``GAHB_CACHE``, else ``~/.cache/gahb``)
-under the recipe's hash. A chapter run in the smoke or the book profile
-(``GAHB_PROFILE``) trains nothing.
+checksum of all three. Some ship with the package, beside their recipes; those
+that only the chapters need lie in the book's repository, in
+``notebooks/weights``, and are found in a clone; what a user trains is kept in
+the cache (``GAHB_CACHE``, else ``~/.cache/gahb``) under the recipe's hash. A
+chapter run in the smoke or the book profile (``GAHB_PROFILE``) trains nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from filelock import FileLock
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .._files import cache_dir, checksum, read_tensors, replacing
+from .._files import cache_dir, checksum, read_tensors, replacing, root
+from .._validate import InputError
 from ..training.processes import agreed, leads
 from . import recipes
 from .published import load_published as load_published
@@ -30,8 +32,19 @@ from .recipes import Recipe
 SHIPPED = Path(__file__).parents[1] / "weights"
 
 
+def folders() -> list[Path]:
+    """Folders of recipes and their weights: the package's, then, in a clone of the book, the chapters' own."""
+    try:
+        chapters = root() / "notebooks" / "weights"
+    except InputError:
+        if os.environ.get("GAHB_ROOT"):  # which names no clone
+            raise
+        return [SHIPPED]
+    return [SHIPPED, chapters] if chapters.is_dir() else [SHIPPED]
+
+
 def names() -> list[str]:
-    """Names of the denoisers that are trained: those that ship, and shipped recipes whose weights the cache holds.
+    """Names of the denoisers that are trained: see :func:`folders`, and recipes there whose weights the cache holds.
 
     `NAME@STEP` is one as it was at that step of its training.
     """
@@ -40,26 +53,40 @@ def names() -> list[str]:
 
 def files() -> dict[str, Path]:
     """Where the trained denoisers lie, by name."""
-    kept = {path.stem: path for path in _place().glob("*.safetensors")}
-    hashes = {recipes.read(path).hash: path.stem for path in SHIPPED.glob("*.yaml")} if kept else {}
+    cached = {path.stem: path for path in _place().glob("*.safetensors")}
+    hashes = {recipes.read(path).hash: name for name, path in recipe_files().items()} if cached else {}
     found = {}
-    for stem, path in kept.items():
+    for stem, path in cached.items():
         digest, at, step = stem.partition("@")
         if digest in hashes:
             found[f"{hashes[digest]}{at}{step}"] = path
-    return found | {path.stem: path for path in SHIPPED.glob("*.safetensors")}
+    return found | weight_files()
+
+
+def weight_files() -> dict[str, Path]:
+    """The weights of :func:`folders`, by name; where two folders have one name, the first folder's."""
+    return _by_name("*.safetensors")
+
+
+def recipe_files() -> dict[str, Path]:
+    """The recipes of :func:`folders`, by name, trained or not; the first folder's, as for the weights."""
+    return _by_name("*.yaml")
+
+
+def _by_name(pattern: str) -> dict[str, Path]:
+    return {path.stem: path for folder in reversed(folders()) for path in sorted(folder.glob(pattern))}
 
 
 def recipe(name: str | os.PathLike) -> Recipe:
-    """The recipe of that name that ships with the package, or in that YAML file.
+    """The recipe of that name that lies in :func:`folders`, or in that YAML file.
 
     ValueError for an unknown name lists the known ones.
     """
-    for path in (SHIPPED / f"{name}.yaml", Path(name)):
-        if path.is_file():
-            return recipes.read(path)
-    known = sorted(path.stem for path in SHIPPED.glob("*.yaml"))
-    raise ValueError(f"name must be a recipe file or one of {', '.join(known)}, got {str(name)!r}")
+    known = recipe_files()
+    path = known.get(str(name), Path(name))
+    if not path.is_file():
+        raise ValueError(f"name must be a recipe file or one of {', '.join(sorted(known))}, got {str(name)!r}")
+    return recipes.read(path)
 
 
 def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: bool = True,
@@ -99,10 +126,10 @@ def load(name: str | os.PathLike | Recipe) -> nn.Module:
 
     Parameters
     ----------
-    name : the name of a recipe that ships, or one of :func:`names`; the path of
-        a file written by :func:`export`; or a :class:`gahb.recipes.Recipe`. A
-        recipe is looked for in the cache, then in what ships (under its name),
-        and trained if it is in neither.
+    name : the name of a recipe, or one of :func:`names`; the path of a file
+        written by :func:`export`; or a :class:`gahb.recipes.Recipe`. A recipe
+        is looked for in the cache, then (under its name) in what ships, then,
+        in a clone, in ``notebooks/weights``, and trained if it is in none.
 
     Raises
     ------
@@ -114,24 +141,26 @@ def load(name: str | os.PathLike | Recipe) -> nn.Module:
     """
     if isinstance(name, Recipe):
         return _read(_trained(name), name)
-    path, written = SHIPPED / f"{name}.safetensors", SHIPPED / f"{str(name).partition('@')[0]}.yaml"
-    if not path.is_file() and (SHIPPED / f"{name}.yaml").is_file():
+    stored, written = weight_files(), recipe_files()
+    if str(name) in written and str(name) not in stored:
         path = _trained(recipe(name))
-    if not path.is_file():
+    else:
         path = files().get(str(name), Path(name))
     if not path.is_file():
         raise ValueError(f"name must be a file or one of {', '.join(names()) or '(none shipped)'}, got {str(name)!r}")
-    return _read(path, recipes.read(written) if written.is_file() else None)
+    own = written.get(str(name).partition("@")[0])
+    return _read(path, recipes.read(own) if own else None)
 
 
 def _trained(recipe: Recipe) -> Path:
     """The file that a recipe leads to; trained now if there is none, unless a short profile runs."""
-    kept, ships = _place() / f"{recipe.hash}.safetensors", SHIPPED / f"{recipe.name}.yaml"
-    if kept.is_file():
-        return kept
-    ours = ships.is_file() and recipes.read(ships).hash == recipe.hash
-    if ours and ships.with_suffix(".safetensors").is_file():
-        return ships.with_suffix(".safetensors")
+    cached = _place() / f"{recipe.hash}.safetensors"
+    if cached.is_file():
+        return cached
+    written, stored = recipe_files().get(recipe.name), weight_files().get(recipe.name)
+    ours = written is not None and recipes.read(written).hash == recipe.hash
+    if ours and stored is not None:
+        return stored
     profile = os.environ.get("GAHB_PROFILE", "").partition(",")[0]
     if profile in ("smoke", "book"):
         raise ValueError(f"{recipe.name} is not trained, and the {profile} profile trains nothing; "

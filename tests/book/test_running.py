@@ -35,6 +35,10 @@ def test_the_stamp_sees_the_networks_that_the_chapter_names_and_no_others(tree):
     (weights / "disks-n10-first.yaml").write_text("another recipe")
     assert differs()
     assert "weights/photos.safetensors" in running.dependencies(chapter, {"names": ["photos"]})
+    (tree / "notebooks" / "weights").mkdir()  # those that only chapters need
+    assert not differs()
+    (tree / "notebooks" / "weights" / "disks-n3-first.safetensors").write_text("trained")
+    assert differs()
 
 
 def test_the_stamp_sees_networks_of_the_cache(tree, monkeypatch):
@@ -42,9 +46,10 @@ def test_the_stamp_sees_networks_of_the_cache(tree, monkeypatch):
     from gahb import zoo
 
     monkeypatch.setenv("GAHB_CACHE", str(tree / "cache"))
-    monkeypatch.setattr(zoo, "SHIPPED", tree / "gahb" / "weights")
-    (zoo.SHIPPED / "disks.safetensors").unlink()
-    for path in zoo.SHIPPED.glob("*.yaml"):
+    folder = tree / "gahb" / "weights"
+    monkeypatch.setattr(zoo, "folders", lambda: [folder])
+    (folder / "disks.safetensors").unlink()
+    for path in folder.glob("*.yaml"):
         steps = f"training: {{steps: {len(path.stem)}}}"
         path.write_text(f"network: {{kind: UNet}}\nimages: {{kind: disks, size: 8}}\n{steps}")
     kept = tree / "cache" / "zoo" / f"{zoo.recipe('disks').hash}.safetensors"

@@ -46,7 +46,7 @@ def shipped(tmp_path, monkeypatch) -> Path:
     """A zoo with nothing in it."""
     folder = tmp_path / "shipped"
     folder.mkdir()
-    monkeypatch.setattr(zoo, "SHIPPED", folder)
+    monkeypatch.setattr(zoo, "folders", lambda: [folder])
     return folder
 
 
@@ -264,10 +264,11 @@ def test_list(shipped, cache, capsys):
     ]
 
 
-def test_list_what_ships(capsys):
+def test_list_what_is_stored(capsys):
     assert main(["zoo", "list"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert listed == sorted({path.stem for path in zoo.SHIPPED.iterdir()}) and "photos" in listed
+    assert listed == sorted({path.stem for folder in zoo.folders() for path in folder.iterdir()})
+    assert {"photos", "disks-20"} <= set(listed)  # of the package, of the chapters
 
 
 def test_show(shipped, cache, capsys):

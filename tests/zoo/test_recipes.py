@@ -37,7 +37,7 @@ def of(**arguments) -> Recipe:
 # --- files ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", sorted(zoo.SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(zoo.recipe_files().values()), ids=lambda path: path.stem)
 def test_recipes_that_ship(path):
     recipe = recipes.read(path)
     assert recipe.name == path.stem and zoo.recipe(path.stem) == recipe == zoo.recipe(path)
@@ -49,7 +49,7 @@ def test_recipes_that_ship(path):
 
 
 def test_recipes_that_ship_differ():
-    shipped = [recipes.read(path) for path in zoo.SHIPPED.glob("*.yaml")]
+    shipped = [recipes.read(path) for path in zoo.recipe_files().values()]
     assert len({recipe.hash for recipe in shipped}) == len(shipped) >= 8
 
 

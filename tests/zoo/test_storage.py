@@ -63,8 +63,8 @@ def test_round_trip(tmp_path, kind, specification):
     assert zoo.load(str(path)).recipe == recipe
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in zoo.SHIPPED.glob("*.safetensors")))
-def test_what_ships_loads_and_says_how_it_was_made(name):
+@pytest.mark.parametrize("name", sorted(zoo.weight_files()))
+def test_what_is_stored_loads_and_says_how_it_was_made(name):
     loaded = zoo.load(name)
     assert not loaded.training
     family, _, step = name.partition("@")
@@ -76,10 +76,10 @@ def test_what_ships_loads_and_says_how_it_was_made(name):
     assert step or loaded.log[-1]["loss"] < loaded.log[0]["loss"]
 
 
-@pytest.mark.parametrize("family", sorted({path.stem.rpartition("-n")[0] for path in zoo.SHIPPED.glob("*-n*.yaml")}))
+@pytest.mark.parametrize("family", sorted({name.rpartition("-n")[0] for name in zoo.recipe_files() if "-n" in name}))
 def test_within_a_transition_only_the_images_differ(family):
     """One network and one number of steps for all N; twins differ in their seed, and in their half of the images."""
-    recipes = [zoo.recipe(path.stem) for path in zoo.SHIPPED.glob(f"{family}-n*.yaml")]
+    recipes = [zoo.recipe(name) for name in zoo.recipe_files() if name.startswith(f"{family}-n")]
     assert len(recipes) > 1
 
     def shared(recipe):
@@ -96,19 +96,25 @@ def test_within_a_transition_only_the_images_differ(family):
 TRANSITIONS = ("calpha-2", "calpha-4", "disks", "leaves", "faces", "photos")
 
 
+IN_A_CLONE = pytest.mark.skipif("disks-20" not in zoo.weight_files(),
+                                reason="the networks of the chapters are not in the source distribution")
+
+
+@IN_A_CLONE
 def test_the_transitions_of_all_classes_are_trained_alike():
     recipes = [zoo.recipe(f"{family}-n{n}-{which}")
                for family in TRANSITIONS for n in (10, 100, 1000) for which in ("first", "second")]
     trained = [(r.network, {k: v for k, v in r.training.items() if k not in ("seed", "snapshots")}) for r in recipes]
     assert all(shared == trained[0] for shared in trained)
     assert {r.images["size"] for r in recipes} == {20}
-    assert {r.name for r in recipes} <= {path.stem for path in zoo.SHIPPED.glob("*.safetensors")}
+    assert {r.name for r in recipes} <= zoo.weight_files().keys()
 
 
-FEW = [path.stem for family in TRANSITIONS for path in zoo.SHIPPED.glob(f"{family}-n1*-*.yaml")
-       if path.stem.split("-")[-2] in ("n1", "n10")]
+FEW = [name for family in TRANSITIONS for name in zoo.recipe_files()
+       if name.startswith((f"{family}-n1-", f"{family}-n10-"))]
 
 
+@IN_A_CLONE
 @pytest.mark.parametrize("name", sorted(FEW))
 def test_few_images_are_memorised(name):
     """By the log: from σ = 0.2 to 0.02 train PSNR rises with unit slope, far above that of other images."""
@@ -125,8 +131,13 @@ def test_the_photo_denoiser_ships_and_denoises():
     assert bool((curve.psnr > curve.input_psnr + torch.tensor([2.0, 4.0, 7.0])).all())
 
 
-def test_what_ships_is_small():
-    assert sum(path.stat().st_size for path in zoo.SHIPPED.glob("*")) <= 40e6
+@IN_A_CLONE
+def test_what_ships_is_small_and_what_the_chapters_add_bearable():
+    package, chapters = zoo.folders()
+    assert package == zoo.SHIPPED and chapters.parts[-2:] == ("notebooks", "weights")
+    sizes = [sum(path.stat().st_size for path in folder.glob("*")) for folder in (package, chapters)]
+    assert sizes[0] <= 12e6 and sum(sizes) <= 90e6
+    assert {path.name for path in package.iterdir()} & {path.name for path in chapters.iterdir()} == set()
 
 
 def test_an_unknown_name_lists_the_names():
@@ -265,7 +276,7 @@ def test_a_full_disk_leaves_the_old_file_whole(stored, monkeypatch):
 @pytest.fixture
 def shipped(tmp_path, monkeypatch):
     """A zoo of its own: recipes `trained` and `waiting`, weights of the first, and an empty cache."""
-    monkeypatch.setattr(zoo, "SHIPPED", tmp_path / "weights")
+    monkeypatch.setattr(zoo, "folders", lambda: [tmp_path / "weights"])
     monkeypatch.setenv("GAHB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("GAHB_PROFILE", raising=False)
     text = "network: {kind: UNet, width: 4, depth: 1}\nimages: {kind: disks, size: 8}\ntraining: {steps: 4, every: 2}\n"
@@ -344,6 +355,24 @@ def test_names_are_of_what_is_trained(shipped):
     assert [zoo.load(f"waiting{at}").log[-1]["step"] for at in ("", "@2", "@4")] == [6, 2, 4]
     (shipped / "waiting.yaml").write_text(text.replace("steps: 6", "steps: 8"))  # another recipe now
     assert zoo.names() == ["trained"]
+
+
+def test_a_clone_adds_the_networks_of_its_chapters(tmp_path, monkeypatch):
+    """In the order of the folders: what ships with the package hides what a clone calls by the same name."""
+    weights = tmp_path / "notebooks" / "weights"
+    (weights.parent / "profiles").mkdir(parents=True)
+    monkeypatch.setenv("GAHB_ROOT", str(tmp_path))
+    assert zoo.folders() == [zoo.SHIPPED] and "disks-20" not in zoo.names()
+    weights.mkdir()
+    recipe = dict(RECIPE, images={"kind": "disks", "size": 8}, training={"steps": 4})
+    for name in ("mine", "photos"):
+        zoo.export(network(), weights / f"{name}.safetensors", recipe=recipe, log=LOG)
+    assert zoo.folders() == [zoo.SHIPPED, weights] and "mine" in zoo.names()
+    assert of_the_first_test(zoo.load("mine"))
+    assert zoo.load("photos").recipe["name"] == "photos"
+    monkeypatch.setenv("GAHB_ROOT", str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match="GAHB_ROOT is .*nowhere"):
+        zoo.load("photos")
 
 
 def test_published_denoisers_are_at_hand():
