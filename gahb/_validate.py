@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the command line refuses bad input without waiting for torch
@@ -12,6 +13,18 @@ if TYPE_CHECKING:  # the command line refuses bad input without waiting for torc
 
 class InputError(ValueError):
     """Something asked for does not exist or has the wrong form; nothing has been run or written."""
+
+
+class MissingExtra(ImportError):  # noqa: N818
+    """A part of gahb needs packages that `pip install gahb` alone does not bring."""
+
+
+def require_extra(extra: str, user: str, *modules: str) -> None:
+    """Raise MissingExtra, which names the extra and how to install it, if one of `modules` is not installed."""
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise MissingExtra(f"{user} needs the extra [{extra}]: pip install 'gahb[{extra}]' "
+                           f"(not installed: {', '.join(missing)})")
 
 
 def positive_int(name: str, value, at_least: int = 1) -> int:

@@ -167,6 +167,33 @@ def test_the_package_carries_its_data():
     assert others - carried == set()
 
 
+WITHOUT = """
+import sys
+sys.modules.update(dict.fromkeys(sys.argv[2].split(",")))
+try:
+    __import__(sys.argv[1])
+except ImportError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "without", "said"),
+    [
+        ("gahb.widgets", "ipywidgets", "gahb.widgets needs the extra [widgets]: pip install 'gahb[widgets]' "
+                                       "(not installed: ipywidgets)"),
+        ("gahb.widgets", "anywidget,traitlets", "gahb.widgets needs the extra [widgets]: pip install 'gahb[widgets]' "
+                                                "(not installed: anywidget, traitlets)"),
+        ("gahb.kernels.posterior_triton", "triton", "the fused kernel of the empirical optimum needs the extra [gpu]: "
+                                                    "pip install 'gahb[gpu]' (not installed: triton)"),
+    ],
+)
+def test_a_missing_extra_is_named(module, without, said):
+    """In a process of its own: modules that are imported already need nothing."""
+    out = subprocess.run([sys.executable, "-c", WITHOUT, module, without], capture_output=True, text=True)
+    assert out.stdout == f"MissingExtra {said}\n", out.stderr
+
+
 # --- the commands ---------------------------------------------------------------------
 
 

@@ -30,7 +30,7 @@ from pathlib import Path
 
 import yaml
 
-from gahb._validate import InputError
+from gahb._validate import InputError, MissingExtra, require_extra
 
 
 def add_to(commands) -> None:
@@ -60,7 +60,7 @@ def _checked(run):
     def checked(arguments: argparse.Namespace) -> int:
         try:
             return run(arguments)
-        except (ValueError, FloatingPointError) as error:  # bad input; a training that diverged
+        except (ValueError, FloatingPointError, MissingExtra) as error:  # bad input; a training that diverged
             raise InputError(str(error)) from error
 
     return checked
@@ -186,10 +186,9 @@ def _dask(address: str):
 
     An error is not tried again: training is deterministic, and would come to it again.
     """
-    try:
-        from distributed import Client
-    except ImportError:
-        raise InputError("--executor dask://… needs the package distributed: pip install distributed") from None
+    require_extra("cluster", "--executor dask://…", "distributed")
+    from distributed import Client
+
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:

@@ -17,9 +17,14 @@ the cancellation of $\|y\|^2 - 2\langle y, x\rangle + \|x\|^2$.
 from __future__ import annotations
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
+
+from .._validate import require_extra
+
+require_extra("gpu", "the fused kernel of the empirical optimum", "triton")
+
+import triton  # noqa: E402
+import triton.language as tl  # noqa: E402
 
 POINTS, IMAGES, CHUNK, SHARES = 16, 16, 32, 64
 

@@ -14,6 +14,8 @@ from functools import cache
 
 import torch
 
+from ._validate import require_extra
+
 WAIT = timedelta(days=7)  # for a process that measures, saves or waits for a lock; torchrun sees one that dies
 
 
@@ -22,11 +24,10 @@ def team():
     """A launched Lightning Fabric; None where this process is alone. One GPU each where there are any, else the CPU."""
     if not (torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()):
         return None
-    try:
-        from lightning_fabric import Fabric
-        from lightning_fabric.strategies import DDPStrategy
-    except ImportError:
-        raise ImportError("torchrun needs the package lightning-fabric: pip install lightning-fabric") from None
+    require_extra("cluster", "torchrun", "lightning_fabric")
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     here, everywhere = (int(os.environ[name]) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
     fabric = Fabric(

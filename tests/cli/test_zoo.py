@@ -512,7 +512,8 @@ def test_dask_is_asked_for_by_name_where_it_is_missing(shipped, cache, monkeypat
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert main(["zoo", "train", "tiny", "--executor", "dask://localhost:8786"]) == 2
     assert capsys.readouterr().err == (
-        "gahb: --executor dask://… needs the package distributed: pip install distributed\n"
+        "gahb: --executor dask://… needs the extra [cluster]: pip install 'gahb[cluster]' "
+        "(not installed: distributed)\n"
     )
 
 
