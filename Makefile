@@ -7,6 +7,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+OLDEST := $(VENV)/oldest
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
@@ -17,9 +18,13 @@ NODE_WILL_DO := const [a, b] = process.versions.node.split(".").map(Number); \
 help:
 	@echo 'make book    build the book into _build/html'
 	@echo 'make test    run the tests (ARGS=... goes to pytest)'
+	@echo 'make test-unit    only the tests of the package, without the book'
+	@echo 'make test-oldest  the same with the oldest versions that pyproject.toml admits'
+	@echo 'make lint    check code and workflows'
 	@echo 'make pdf     print the book as one file, _build/pdf/gahb.pdf'
 	@echo 'make lab     open the chapters in JupyterLab'
 	@echo 'make setup   only set up .venv'
+	@echo 'make links   look whether the addresses that the book names still answer'
 	@echo 'make vendor  only fetch the JavaScript and fonts of the pages'
 	@echo 'make lock    write requirements.lock again (UPGRADE=--upgrade moves every pin)'
 	@echo 'make clean   remove what was built; make distclean: .venv as well'
@@ -72,6 +77,34 @@ book: setup vendor
 test: setup $(VENV)/.triton vendor
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/actionlint
+
+# tests/unit.txt lists them: they need no chapter, no page and no Jupyter
+test-unit: setup $(VENV)/.triton
+	@$(BIN)/python -m pytest -n 2 @tests/unit.txt $(ARGS)
+
+# torch first, as in `setup`: its build is the reader's choice. What it needs for CUDA
+# comes with PyPI's build only. The package is not installed, but found in this folder.
+$(OLDEST)/.installed: pyproject.toml
+	@$(PYTHON) -m venv --clear $(OLDEST)
+	@$(OLDEST)/bin/python -m pip install -q --disable-pip-version-check $(UV)
+	@$(OLDEST)/bin/uv pip compile pyproject.toml -q --extra unit --resolution lowest-direct \
+	  --python $(OLDEST)/bin/python --no-annotate --no-header -o $(OLDEST)/requirements.txt
+	@torch=$$(grep '^torch==' $(OLDEST)/requirements.txt); echo "installing $$torch and the oldest of the rest"; \
+	$(OLDEST)/bin/python -m pip install -q $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$torch"
+	@grep -vE '^(torch|triton|nvidia-.*)==' $(OLDEST)/requirements.txt > $(OLDEST)/rest.txt
+	@$(OLDEST)/bin/python -m pip install -q --no-deps -r $(OLDEST)/rest.txt
+	@touch $@
+
+test-oldest: $(OLDEST)/.installed
+	@PYTHONPATH=. $(OLDEST)/bin/python -m pytest -n 2 @tests/unit.txt $(ARGS)
+
+# addresses in the pages; needs the network, and hosts that answer
+links: setup vendor
+	@$(BIN)/jupyter-book build . --builder linkcheck -q
+
 # one PDF of all pages; needs Chromium, as the tests of the pages do
 pdf: book
 	@$(BIN)/python book/web/pdf.py
@@ -102,5 +135,5 @@ clean:
 distclean: clean
 	rm -rf $(VENV)
 
-.PHONY: help setup vendor book pdf test lab lock clean distclean
+.PHONY: help setup vendor book pdf test lint test-unit test-oldest links lab lock clean distclean
 .DELETE_ON_ERROR:

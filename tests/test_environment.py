@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
 
@@ -120,8 +121,49 @@ def test_conda_agrees_with_pyproject():
 
 
 def test_extras_hold_what_their_names_say():
-    assert set(EXTRAS) == {"book", "cluster", "gpu", "lab", "node", "test"}
+    assert set(EXTRAS) == {"book", "cluster", "gpu", "lab", "node", "test", "unit", "widgets"}
     assert PROJECT["scripts"] == {"gahb": "gahb.cli:main"}
+
+
+def test_the_base_and_the_widgets_bring_no_jupyter_server():
+    """The base is what computes; `widgets` adds what shows a widget in a notebook that is there already."""
+    base = {canonical(Requirement(text)) for text in PROJECT["dependencies"]}
+    assert {canonical(Requirement(text)) for text in EXTRAS["widgets"]} == {"anywidget", "ipywidgets", "traitlets"}
+    assert not base & {"anywidget", "ipykernel", "ipywidgets", "jupytext", "jupyterlab", "nbformat", "papermill"}
+    assert {"jupytext", "papermill", "sphinx"} <= {canonical(Requirement(text)) for text in EXTRAS["book"]}
+
+
+def test_the_version_stands_in_one_place():
+    """`gahb.__version__`; what is installed, and the citation, repeat it."""
+    import gahb
+
+    assert PROJECT["dynamic"] == ["version"]
+    assert TOOLS["setuptools"]["dynamic"]["version"] == {"attr": "gahb.__version__"}
+    assert installed("gahb").version == gahb.__version__
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(r"^## (\S+?),? ", changes, re.MULTILINE)[1] == gahb.__version__
+
+
+def test_no_address_is_made_up():
+    """A project that has no home yet names none: only the paper's."""
+    assert PROJECT["urls"] == {"Paper": "https://arxiv.org/abs/2310.02557"}
+    for name in ("README.md", "CITATION.cff", "CHANGELOG.md", "WEIGHTS.md"):
+        assert "github.com" not in (ROOT / name).read_text(), name
+
+
+def test_the_unit_tests_are_the_package_s():
+    """tests/unit.txt lists every folder of tests but those of the book, the command line and the benchmarks."""
+    listed = (ROOT / "tests" / "unit.txt").read_text().split()
+    assert all((ROOT / name).exists() for name in listed)
+    rooms = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert rooms - set(listed) == {"tests/book", "tests/browser", "tests/cli"}
+
+
+def test_the_terms_of_the_weights_name_every_network():
+    terms = (ROOT / "WEIGHTS.md").read_text()
+    patterns = re.findall(r"`([\w*-]+)`", terms)
+    names = {path.stem for folder in ("gahb", "notebooks") for path in (ROOT / folder / "weights").glob("*.yaml")}
+    assert [name for name in sorted(names) if not any(fnmatch(name, pattern) for pattern in patterns)] == []
 
 
 # --- the environment that runs this ---------------------------------------------------
@@ -239,6 +281,9 @@ def test_make_asks_the_index_that_it_is_given(tmp_path):
         ("setup", ["-m venv", "-m pip", "--no-build-isolation -e ."]),
         ("book", ["-m venv", "book/web/vendor.py", "jupyter-book build . -W -n --keep-going"]),
         ("test", ["-m venv", "book/web/vendor.py", "-m pytest -n 2"]),
+        ("test-unit", ["-m venv", "-m pytest -n 2 @tests/unit.txt"]),
+        ("test-oldest", ["-m venv", "--resolution lowest-direct", "-m pytest -n 2 @tests/unit.txt"]),
+        ("links", ["-m venv", "jupyter-book build . --builder linkcheck"]),
         ("lab", ["-m venv", "jupyter lab"]),
         ("lock", ["-m venv", "uv pip compile pyproject.toml"]),
         ("clean", ["rm -rf _build"]),
@@ -263,9 +308,9 @@ def test_the_readme_runs(capsys):
     text = (ROOT / "README.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
-    assert capsys.readouterr().out.count("torch.Size([4, 1, 64, 64])") == 2
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE)) <= targets
+    assert capsys.readouterr().out.count("torch.Size([2, 1, 48, 48])") == 3
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
     paths = set(re.findall(r"`([\w./-]+/|[\w-]+\.(?:yml|lock|cff))`|\]\((\w+(?:\.md)?)\)", text))
     assert len(paths) >= 6
     for path in ("".join(groups) for groups in paths):
@@ -287,21 +332,41 @@ def test_workflows_pass_actionlint():
 def test_actionlint_sees_a_mistake(tmp_path):
     workflow = (ROOT / ".github" / "workflows" / "book.yml").read_text()
     broken = tmp_path / "broken.yml"
-    broken.write_text(workflow.replace("needs: [test, build]", "needs: [test, biuld]"))
+    broken.write_text(workflow.replace("oldest, test, build]", "oldest, test, biuld]"))
     out = subprocess.run([BIN / "actionlint", broken], cwd=tmp_path, capture_output=True, text=True)
     assert out.returncode != 0
     assert "biuld" in out.stdout
 
 
 def test_actions_are_pinned_and_the_book_is_published_from_main_only():
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text())
-    jobs = workflow["jobs"]
-    used = [step["uses"] for job in jobs.values() for step in job["steps"] if "uses" in step]
+    workflows = [yaml.safe_load(path.read_text()) for path in (ROOT / ".github" / "workflows").glob("*.yml")]
+    steps = [step for workflow in workflows for job in workflow["jobs"].values() for step in job["steps"]]
+    used = [step["uses"] for step in steps if "uses" in step]
     assert [name for name in used if not re.fullmatch(r"[\w-]+/[\w-]+@v\d+(\.\d+)*", name)] == []
-    runs = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
-    assert {".ci/run", "make book"} <= set(runs)
+    publishing = [workflow["jobs"] for workflow in workflows if "deploy-pages" in str(workflow)]
+    assert len(publishing) == 1
+    (jobs,) = publishing
     assert "refs/heads/main" in jobs["publish"]["if"]
-    assert set(jobs["publish"]["needs"]) == {"test", "build"}
+    assert set(jobs["publish"]["needs"]) == jobs.keys() - {"publish"}
+
+
+def test_the_workflows_call_what_there_is():
+    """Every target of make that a workflow names exists; all kinds of checks are called, the cold build once a week."""
+    folder = ROOT / ".github" / "workflows"
+    runs = {
+        name: [step["run"] for job in yaml.safe_load((folder / name).read_text())["jobs"].values()
+               for step in job["steps"] if "run" in step]
+        for name in ("book.yml", "weekly.yml")
+    }  # fmt: skip
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    called = {run.removeprefix("make ") for each in runs.values() for run in each if run.startswith("make ")}
+    assert called == {"book", "pdf", "lint", "links", "test-oldest"} and called <= targets
+    assert ".ci/run" in runs["book.yml"] and any("cffconvert" in run for run in runs["book.yml"])
+    systems = yaml.safe_load((folder / "book.yml").read_text())["jobs"]["unit"]["strategy"]["matrix"]["system"]
+    assert [system.split("-")[0] for system in systems] == ["macos", "windows"]
+    weekly = (folder / "weekly.yml").read_text()
+    assert re.search(r"^ +- cron: ", weekly, re.MULTILINE) and "actions/cache" not in weekly
+    assert set(runs["weekly.yml"]) == {"make book", "make pdf", "make links"}
 
 
 def test_ci_requires_the_browser():
@@ -313,8 +378,10 @@ def test_ci_requires_the_browser():
 
 
 def test_citation_names_this_version_and_the_paper():
+    """The workflow validates the rest of it (`cffconvert --validate`)."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert citation["version"] == PROJECT["version"]
+    assert citation["version"] == installed("gahb").version
+    assert {"abstract", "authors", "keywords", "license", "message", "title", "type"} <= set(citation)
     (paper,) = citation["references"]
     assert [a["family-names"] for a in paper["authors"]] == ["Kadkhodaie", "Guth", "Simoncelli", "Mallat"]
     assert paper["identifiers"][0]["value"] == "arXiv:2310.02557"

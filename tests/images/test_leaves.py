@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import trapezoid
 
 from gahb.images import dead_leaves
 
@@ -122,7 +123,7 @@ def covariance(distance: np.ndarray) -> np.ndarray:
     radius = np.geomspace(SMALLEST, LARGEST, 4001)
     ratio = np.minimum(distance[:, None] / radius, 2)
     common = 2 * np.arccos(ratio / 2) - ratio / 2 * np.sqrt(4 - ratio**2)
-    overlap = np.trapezoid(common, np.log(radius), axis=1)  # ∫ r⁻³ r² common dr
+    overlap = trapezoid(common, np.log(radius), axis=1)  # ∫ r⁻³ r² common dr
     whole = np.pi * np.log(LARGEST / SMALLEST)
     return overlap / (2 * whole - overlap) / 12
 
