@@ -377,6 +377,18 @@ def test_ci_requires_the_browser():
     assert subprocess.run(["bash", "-n", script]).returncode == 0
 
 
+def test_binder_installs_the_lock_and_the_lab():
+    folder = ROOT / "binder"
+    lines = [line for line in (folder / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    assert lines[1:] == ["-c ../requirements.lock", "-e .[lab]"] and lines[0].startswith("--extra-index-url https://")
+    version = (folder / "runtime.txt").read_text().strip().removeprefix("python-")
+    assert SpecifierSet(PROJECT["requires-python"]).contains(version)
+    script = folder / "postBuild"
+    assert os.access(script, os.X_OK) and subprocess.run(["bash", "-n", script]).returncode == 0
+    copied = re.findall(r"^cp (\S+) ", script.read_text(), re.MULTILINE)
+    assert copied and all((ROOT / name).is_file() for name in copied)
+
+
 def test_citation_names_this_version_and_the_paper():
     """The workflow validates the rest of it (`cffconvert --validate`)."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
