@@ -8,8 +8,9 @@ $$m \leftarrow m + (1-\beta)(g - m), \quad u = g + \beta(m - g), \quad
   W \leftarrow W - \eta \sqrt{\max(1, \tfrac{\text{rows}}{\text{columns}})}\; u\,(u^\top u)^{-1/2},$$
 
 the last factor by five Newton–Schulz steps in bfloat16. The implementation is
-PyTorch's. It takes matrices, and is given those that share their memory with
-the filters: a convolution from I to O channels is the matrix (O, I·height·width).
+PyTorch's from version 2.9 on, and that of `muon`, which is the same, before. It
+takes matrices, and is given those that share their memory with the filters: a
+convolution from I to O channels is the matrix (O, I·height·width).
 
 The layer that makes the image has one row for each channel of it, and its
 matrix has no directions to make equal: its weights, like the gains, are
@@ -23,6 +24,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from . import muon
 from .method import Method
 
 BETA = 0.9  # momentum of Muon; for images of 16×16 0.2 dB better than the usual 0.95
@@ -30,7 +32,7 @@ ADAM_BETAS = (0.9, 0.99)
 ADAM_SHARE = 0.15  # of Muon's rate, for what Adam moves
 
 
-class Muon(torch.optim.Muon):
+class Muon(getattr(torch.optim, "Muon", muon.Muon)):
     """`torch.optim.Muon` for filter banks (O, I, …): each is seen as a matrix (O, …), in the memory that it has."""
 
     def __init__(self, filters: list[Tensor], learning_rate: float):

@@ -14,7 +14,7 @@ from functools import cache
 
 import torch
 
-from ._validate import require_extra
+from .._validate import require_extra
 
 WAIT = timedelta(days=7)  # for a process that measures, saves or waits for a lock; torchrun sees one that dies
 

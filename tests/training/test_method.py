@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import gahb
-from gahb.training import Method, StoppedError, records
+from gahb.training import Method, StoppedError, muon, records
 from gahb.training.batches import as_source, fingerprint
 from gahb.training.optimiser import ADAM_SHARE, Muon, Optimiser
 
@@ -100,6 +100,25 @@ def test_a_filter_bank_moves_along_the_nearest_orthonormal_matrix(shape, layout)
         cosine = (moved * expected).sum() / (moved.norm() * expected.norm())
         assert cosine > 0.97 and 0.7 < moved.norm() / expected.norm() < 1.2
     assert not torch.equal(start, bank.detach())
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch has Muon from version 2.9 on")
+@pytest.mark.parametrize("shape", [(8, 8), (3, 20), (20, 3), (16, 1)])
+def test_muon_for_an_older_pytorch_moves_as_pytorch_s(shape):
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(shape, generator=generator)
+    pairs = [torch.nn.Parameter(start.clone()) for _ in range(2)]
+    optimisers = [kind([matrix], lr=0.02, momentum=0.9, weight_decay=0.0)
+                  for kind, matrix in zip((torch.optim.Muon, muon.Muon), pairs)]
+    for _ in range(3):
+        gradient = torch.randn(shape, generator=generator)
+        for matrix, optimiser in zip(pairs, optimisers):
+            matrix.grad = gradient.clone()
+            optimiser.step()
+    assert torch.equal(*pairs) and not torch.equal(pairs[0], start)
+    states = [optimiser.state_dict()["state"][0] for optimiser in optimisers]
+    assert states[0].keys() == states[1].keys() == {"momentum_buffer"}
+    assert torch.equal(*(state["momentum_buffer"] for state in states))
 
 
 def test_what_makes_the_image_and_the_gains_are_adams():
