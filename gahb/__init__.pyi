@@ -13,6 +13,7 @@ from . import transforms as transforms
 from . import widgets as widgets
 from . import zoo as zoo
 from .book import claims as claims
+from .contract import Denoiser as Denoiser
 from .denoisers.bandlet import Bandlet as Bandlet
 from .denoisers.baselines import (
     BayesShrink as BayesShrink,
@@ -76,6 +77,7 @@ from .measure import (
 from .measure import (
     statistics as statistics,
 )
+from .measure.conformance import check_denoiser as check_denoiser
 from .measure.kl import kl_bound as kl_bound
 from .measure.memorization import (
     nearest as nearest,

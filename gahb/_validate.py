@@ -46,6 +46,14 @@ def check_points(name: str, y) -> Tensor:
     return y
 
 
+def check_sample(name: str, images) -> Tensor:
+    """At least one point (n, …), floating."""
+    check_points(name, images)
+    if len(images) == 0:
+        raise ValueError(f"{name} must be (n, …) with n ≥ 1, got shape {tuple(images.shape)}")
+    return images
+
+
 def check_images(name: str, images) -> Tensor:
     """Clean images: (n, C, H, W), floating, values in [0, 1]."""
     import torch
@@ -109,12 +117,12 @@ def sigma_vector(sigma, y: Tensor) -> Tensor:
     return vector
 
 
-def check_eval(denoiser) -> None:
+def check_eval(denoiser, name: str = "denoiser") -> None:
     """A network in training mode normalises by its batch: it is not one fixed function."""
     import torch
 
     if isinstance(denoiser, torch.nn.Module) and any(module.training for module in denoiser.modules()):
-        raise ValueError("denoiser is in training mode; call denoiser.eval() first")
+        raise ValueError(f"{name} is in training mode; call {name}.eval() first")
 
 
 def positive_number(name: str, value) -> float:

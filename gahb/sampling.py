@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ._progress import bar
 from ._validate import check_eval, check_sigma_range, positive_int, positive_number
+from .contract import denoise
 from .kernels.counter import normal
 
 METHODS = ("stochastic", "ddim", "gradient-estimation")
@@ -148,7 +149,7 @@ def _stochastic(denoiser, y, images, levels, low, h, beta, noise, watch) -> Tens
     for step in range(len(levels) if low is None else 10 * len(levels)):
         if low is None:
             sigma = torch.full_like(sigma, levels[step])
-        x_hat = denoiser(y, sigma)
+        x_hat = denoise(denoiser, y, sigma)
         if low is not None:
             sigma = (x_hat - y).flatten(1).square().mean(dim=1).sqrt()
         watch(step, images, sigma, y, x_hat)
@@ -174,7 +175,7 @@ def _deterministic(denoiser, y, images, levels, weight, watch) -> Tensor:
     before = None
     for step, level in enumerate(levels):
         sigma = y.new_full((len(y),), level)
-        x_hat = denoiser(y, sigma)
+        x_hat = denoise(denoiser, y, sigma)
         watch(step, images, sigma, y, x_hat)
         if step + 1 < len(levels):
             epsilon = (y - x_hat) / level

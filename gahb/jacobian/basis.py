@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._points import as_block, as_columns, batches, sigma_of, unit_vectors
 from .._validate import check_points, positive_int, positive_number
-from .operator import Jacobian, as_block, as_columns, batches, unit_vectors
+from .operator import Jacobian
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _lanczos(denoiser, y: Tensor, sigma, k: int, tol: float, block: int, seed: i
         if bool(ready.any()):
             V, W, X, before, asymmetry = (a[~ready] for a in (V, W, X, before, asymmetry))
             live = [i for i, gone in zip(live, ready.tolist()) if not gone]
-            jacobian = Jacobian(denoiser, y[live], sigma[live] if isinstance(sigma, Tensor) and sigma.ndim else sigma)
+            jacobian = Jacobian(denoiser, y[live], sigma_of(sigma, live))
 
 
 def _next_block(V: Tensor, SX: Tensor, columns: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

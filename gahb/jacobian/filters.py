@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .operator import Jacobian, unit_vectors
+from .._points import unit_vectors
+from .operator import Jacobian
 
 
 def adaptive_filters(denoiser, y: Tensor, sigma=None, *, pixels) -> Tensor:

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ..contract import check_output
+
 _aten = torch.ops.aten
 _LAYOUT = torch.channels_last
 
@@ -42,7 +44,8 @@ def linearize(network: nn.Module, y: Tensor, sigma=None) -> Linearized | None:
             out = network(y, sigma)
     except _NotLinearError:
         return None
-    if not isinstance(out, Tensor) or (last := recorder.slots.get(id(out))) is None:
+    last = recorder.slots.get(id(check_output(out, y)))
+    if last is None:
         return None
     return Linearized(recorder.steps, last, y)
 

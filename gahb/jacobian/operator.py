@@ -8,8 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .._validate import check_eval, check_points, sigma_vector
+from ..contract import Denoiser, denoise
 from .linearized import linearize
 
 
@@ -24,10 +26,11 @@ class Jacobian:
     ------
     ValueError
         for a network in training mode, y that is not finite, sigma ≤ 0, and a
-        denoiser that does not return the shape of y.
+        denoiser whose answer is not finite, or not shaped, typed and placed
+        like y.
     """
 
-    def __init__(self, denoiser, y: Tensor, sigma=None):
+    def __init__(self, denoiser: Denoiser, y: Tensor, sigma: float | Tensor | None = None):
         check_eval(denoiser)
         check_points("y", y)
         if sigma is not None:
@@ -36,11 +39,10 @@ class Jacobian:
             raise ValueError("y must be finite, got NaN or infinity among its values")
         self.y = y.detach()
         self._f = lambda u: denoiser(u, sigma)
-        with full_precision():
+        with derivative_settings():
             self._linear = linearize(denoiser, self.y, sigma)
-            shape = self.y.shape if self._linear else self._f(self.y).shape
-        if shape != y.shape:
-            raise ValueError(f"denoiser must return the shape of y, {tuple(y.shape)}, got {tuple(shape)}")
+            if self._linear is None:
+                denoise(denoiser, self.y, sigma)
 
     def forward(self, v: Tensor) -> Tensor:
         """J v, (K, B, …)."""
@@ -52,7 +54,7 @@ class Jacobian:
 
     def _in_blocks(self, v: Tensor, product) -> Tensor:
         v = v.expand(len(v), *self.y.shape)
-        with full_precision():
+        with derivative_settings():
             return torch.cat([product(part) for part in v.split(block_size(self.y))])
 
     def _jvp(self, v: Tensor) -> Tensor:
@@ -68,37 +70,20 @@ def block_size(y: Tensor, budget: int = 2**18) -> int:
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
-    """Without gradients, and without the ten-bit products that CUDA takes for float32 by default."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, matmul.allow_tf32
+def derivative_settings() -> Iterator[None]:
+    """Torch as products with J need it; afterwards as it was.
+
+    Without gradients of its own; without the ten-bit products that CUDA takes
+    for float32 by default; and attention by its formula, for torch's fused
+    kernels have no derivative in forward mode.
+    """
+    cudnn, matmul, attention = torch.backends.cudnn, torch.backends.cuda.matmul, torch.backends.mha
+    before = cudnn.allow_tf32, matmul.allow_tf32, attention.get_fastpath_enabled()
     cudnn.allow_tf32 = matmul.allow_tf32 = False
+    attention.set_fastpath_enabled(False)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
-        cudnn.allow_tf32, matmul.allow_tf32 = before
-
-
-def batches(n: int, sigma, size: int = 64):
-    """Slices of at most `size` of n points, each with its share of `sigma` (float, None or (n,) tensor)."""
-    for start in range(0, n, size):
-        part = slice(start, start + size)
-        yield part, sigma[part] if isinstance(sigma, Tensor) and sigma.ndim else sigma
-
-
-def as_columns(block: Tensor) -> Tensor:
-    """(K, B, …) → (B, d, K)."""
-    return block.flatten(2).permute(1, 2, 0)
-
-
-def as_block(columns: Tensor, y: Tensor) -> Tensor:
-    """(B, d, K) → (K, B, …), each direction shaped like a point of y."""
-    return columns.permute(2, 0, 1).reshape(-1, *y.shape)
-
-
-def unit_vectors(y: Tensor, indices: Tensor) -> Tensor:
-    """$e_j$ for each of the indices j (K,), shaped like a point of y: (K, 1, …)."""
-    unit = y.new_zeros(len(indices), y[0].numel())
-    unit[torch.arange(len(indices)), indices] = 1
-    return unit.reshape(len(indices), 1, *y.shape[1:])
+        cudnn.allow_tf32, matmul.allow_tf32 = before[:2]
+        attention.set_fastpath_enabled(before[2])

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._points import as_block, as_columns, batches, unit_vectors
 from .._validate import check_points, positive_int, sigma_vector
-from .operator import Jacobian, as_block, as_columns, batches, unit_vectors
+from .operator import Jacobian
 
 
 def divergence(denoiser, y: Tensor, sigma=None, *, probes: int | None = None, seed: int = 0) -> Tensor:

@@ -23,7 +23,10 @@ import torch
 from scipy.integrate import simpson
 from torch import Tensor
 
-from .._validate import check_eval, check_points, noise_levels, positive_int
+from .._points import noisy_batches
+from .._validate import check_eval, check_sample, noise_levels, positive_int
+from ..contract import denoise
+from .statistics import mean_and_error
 
 
 @dataclass(frozen=True)
@@ -109,24 +112,13 @@ def kl_bound(denoiser, optimal, images: Tensor, sigmas: Sequence[float], *, seed
         $\mathbb E\|f - f^\star\|^2$ falls faster than σ².
     seed : of the noise. batch : images denoised at a time (changes nothing but speed).
     """
-    check_eval(denoiser), check_eval(optimal)
-    check_points("images", images)
+    check_eval(denoiser), check_eval(optimal, "optimal")
+    check_sample("images", images)
     positive_int("batch", batch)
-    if len(images) == 0:
-        raise ValueError(f"images must be (n, …) with n ≥ 1, got shape {tuple(images.shape)}")
-    levels = _levels(sigmas)
-    generator = torch.Generator().manual_seed(seed)
-    z = torch.randn(images.shape, generator=generator, dtype=torch.float32).to(images)
-    rows = []
+    levels, rows = _levels(sigmas), []
     with torch.no_grad():
-        for sigma in levels.tolist():
-            parts = []
-            for x, noise in zip(images.split(batch), z.split(batch)):
-                y = x + sigma * noise
-                f, best = (_answer(name, d, y, sigma) for name, d in (("denoiser", denoiser), ("optimal", optimal)))
-                x = x.flatten(1).double()
-                # ‖f − x‖² − ‖f* − x‖² as a product: its terms may agree to many digits
-                parts.append(torch.stack([(f - best).square().sum(1), ((f - best) * (f + best - 2 * x)).sum(1)]))
+        for sigma, pairs in noisy_batches(images, levels.tolist(), seed=seed, batch=batch):
+            parts = [_squared_differences(denoiser, optimal, x, y, sigma) for x, y in pairs]
             rows.append(torch.cat(parts, dim=1).cpu() / sigma**2)
     distance, excess = torch.stack(rows, dim=1)  # (S, n) each, nats for a unit of log σ
     return _bound(levels, distance, excess)
@@ -187,12 +179,13 @@ def remembered(denoiser) -> Callable:
     return ask
 
 
-def _answer(name: str, denoiser, y: Tensor, sigma: float) -> Tensor:
-    out = denoiser(y, sigma)
-    if out.shape != y.shape or not torch.isfinite(out).all():
-        raise ValueError(f"{name} must return finite estimates shaped like y, {tuple(y.shape)}, "
-                         f"got shape {tuple(out.shape)} at sigma = {sigma:g}")
-    return out.flatten(1).double()
+def _squared_differences(denoiser, optimal, x: Tensor, y: Tensor, sigma: float) -> Tensor:
+    """‖f − f*‖² and ‖f − x‖² − ‖f* − x‖² of each point, sums over pixels: (2, B)."""
+    f = denoise(denoiser, y, sigma).flatten(1).double()
+    best = denoise(optimal, y, sigma, name="optimal").flatten(1).double()
+    x = x.flatten(1).double()
+    # the second as a product: its two terms may agree to many digits
+    return torch.stack([(f - best).square().sum(1), ((f - best) * (f + best - 2 * x)).sum(1)])
 
 
 def _levels(sigmas: Sequence[float]) -> Tensor:
@@ -207,9 +200,9 @@ def _levels(sigmas: Sequence[float]) -> Tensor:
 def _bound(levels: Tensor, distance: Tensor, excess: Tensor) -> KLBound:
     """The integrals of (S, n) integrands and their errors."""
     weights = quadrature_weights(levels)
-    by_sigma, by_sigma_stderr = _mean(distance)
-    value, stderr = _mean(weights @ distance)
-    excess_value, excess_stderr = _mean(weights @ excess)
+    by_sigma, by_sigma_stderr = mean_and_error(distance)
+    value, stderr = mean_and_error(weights @ distance)
+    excess_value, excess_stderr = mean_and_error(weights @ excess)
     kept = sorted({*range(0, len(levels), 2), len(levels) - 1})
     rougher = [quadrature_weights(levels[kept]) @ by_sigma[kept], torch.trapezoid(by_sigma, levels.log()).abs()]
     return KLBound(
@@ -225,10 +218,3 @@ def _bound(levels: Tensor, distance: Tensor, excess: Tensor) -> KLBound:
         per_image=distance,
         excess_per_image=excess,
     )
-
-
-def _mean(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over the last axis and its standard error, NaN for one value."""
-    n = values.shape[-1]
-    mean = values.mean(dim=-1)
-    return mean, values.std(dim=-1) / math.sqrt(n) if n > 1 else torch.full_like(mean, math.nan)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .._validate import check_eval, check_points, noise_levels, positive_int, sigma_vector
-from ..jacobian.operator import batches
+from .._points import batches, noisy_batches, per_point
+from .._validate import check_points, check_sample, noise_levels, positive_int, sigma_vector
+from ..contract import denoise
 from ..jacobian.traces import divergence
+from .statistics import mean_and_error
 
 
 def score(denoiser, y: Tensor, sigma) -> Tensor:
@@ -23,10 +25,9 @@ def score(denoiser, y: Tensor, sigma) -> Tensor:
     `y` (B, …); `sigma` a positive float or (B,) tensor, also for a blind
     denoiser: it is what the noise is divided by.
     """
-    check_eval(denoiser)
     check_points("y", y)
-    variance = sigma_vector(sigma, y).square().reshape(-1, *[1] * (y.ndim - 1))
-    return (denoiser(y, sigma) - y) / variance
+    variance = per_point(sigma_vector(sigma, y).square(), y)
+    return (denoise(denoiser, y, sigma) - y) / variance
 
 
 @dataclass(frozen=True)
@@ -53,26 +54,16 @@ def psnr_curve(denoiser, images: Tensor, sigmas: Sequence[float], *, seed: int =
     images : (n, …), n ≥ 1. sigmas : noise levels > 0. seed : of the noise.
     batch : images denoised at a time (changes nothing but speed).
     """
-    check_eval(denoiser)
-    check_points("images", images)
+    check_sample("images", images)
+    _check_scale(images)
     positive_int("batch", batch)
-    if len(images) == 0:
-        raise ValueError(f"images must be (n, …) with n ≥ 1, got shape {tuple(images.shape)}")
-    levels = noise_levels(sigmas)
-    generator = torch.Generator().manual_seed(seed)
-    z = torch.randn(images.shape, generator=generator, dtype=torch.float32).to(images)
-    rows = []
+    levels, rows = noise_levels(sigmas), []
     with torch.no_grad():
-        for sigma in levels:
-            errors = [
-                (denoiser(x + sigma * noise, sigma) - x).double().square().flatten(1).mean(dim=1)
-                for x, noise in zip(images.split(batch), z.split(batch))
-            ]
+        for sigma, pairs in noisy_batches(images, levels, seed=seed, batch=batch):
+            errors = [(denoise(denoiser, y, sigma) - x).double().square().flatten(1).mean(dim=1) for x, y in pairs]
             rows.append(torch.cat(errors))
     per_image = torch.stack(rows)  # (S, n)
-    mse = per_image.mean(dim=1)
-    n = per_image.shape[1]
-    spread = per_image.std(dim=1) / math.sqrt(n) if n > 1 else torch.full_like(mse, math.nan)
+    mse, spread = mean_and_error(per_image)
     levels_tensor = torch.tensor(levels, dtype=torch.float64, device=mse.device)
     return PSNRCurve(
         sigmas=levels_tensor,
@@ -82,6 +73,16 @@ def psnr_curve(denoiser, images: Tensor, sigmas: Sequence[float], *, seed: int =
         stderr=10 / math.log(10) * spread / mse,
         per_image=per_image,
     )
+
+
+def _check_scale(images: Tensor) -> None:
+    """PSNR is relative to the white of [0, 1]; values beyond 16 are those of another scale."""
+    if images.ndim != 4:
+        return
+    low, high = float(images.min()), float(images.max())
+    if max(-low, high) > 16:
+        raise ValueError(f"images must be scaled to [0, 1], the range of PSNR, got values from {low:.4g} to "
+                         f"{high:.4g}: divide 8-bit images, and their noise levels, by 255")
 
 
 def sure(denoiser, y: Tensor, sigma, *, probes: int | None = None, seed: int = 0) -> Tensor:
@@ -103,6 +104,6 @@ def sure(denoiser, y: Tensor, sigma, *, probes: int | None = None, seed: int = 0
     variance = sigma_vector(sigma, y).square()
     trace = divergence(denoiser, y, sigma, probes=probes, seed=seed)
     with torch.no_grad():
-        parts = [denoiser(y[part], level) - y[part] for part, level in batches(len(y), sigma)]
+        parts = [denoise(denoiser, y[part], level) - y[part] for part, level in batches(len(y), sigma)]
     residual = torch.cat(parts).square().flatten(1).mean(dim=1)
     return residual - variance + 2 * variance * trace / y[0].numel()

@@ -11,6 +11,15 @@ from torch import Tensor
 from .._validate import positive_int
 
 
+def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Mean over the last axis (…, n) → (…,), and its standard error, NaN for n = 1.
+
+    $$\bar x = \tfrac1n \sum_i x_i, \qquad s = \Bigl[\tfrac{1}{n(n-1)} \sum_i (x_i - \bar x)^2\Bigr]^{1/2}$$
+    """
+    n, mean = values.shape[-1], values.mean(dim=-1)
+    return mean, values.std(dim=-1) / math.sqrt(n) if n > 1 else torch.full_like(mean, math.nan)
+
+
 def ratio_of_means(a: Tensor, b: Tensor) -> tuple[float, float]:
     r"""$\bar a / \bar b$ of paired samples (n,) and its standard error.
 

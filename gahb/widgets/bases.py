@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ..contract import denoise
 from ..jacobian import adaptive_basis, adaptive_filters
 from .frames import FramesWidget, frames
 
@@ -39,7 +40,7 @@ def basis_frames(
             values, vectors = basis.eigenvalues[0], basis.eigenvectors[0]  # (d,), (d, 1, H, W)
             sums = (values[:, None, None, None] * (vectors * y).sum((1, 2, 3), keepdim=True) * vectors).cumsum(0)
             with torch.no_grad():
-                answer = denoiser(y[None])[0]
+                answer = denoise(denoiser, y[None])[0]
             shown += [torch.cat([y, _visible(vectors[k - 1]), sums[k - 1], answer]) for k in kept]
             captions += [["", f"λ = {values[k - 1]:.2f}", "", ""] for k in kept]
     lengths = (len(pictures), len(sigmas), len(kept))

@@ -9,8 +9,9 @@ import torch
 from torch.func import jacrev, vmap
 
 import gahb
+from gahb._points import batches
 from gahb.jacobian import Jacobian, divergence, trace_estimate, traces
-from gahb.jacobian.operator import batches, block_size, full_precision
+from gahb.jacobian.operator import block_size, derivative_settings
 
 F64 = torch.float64
 
@@ -123,13 +124,18 @@ def test_blocks_hold_a_bounded_number_of_values():
     assert block_size(torch.empty(1, 1, 80, 80)) == 40
 
 
-def test_full_precision_is_for_its_block_only():
-    flags = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [flag.allow_tf32 for flag in flags]
-    assert any(before)
-    with full_precision():
-        assert not torch.is_grad_enabled() and not any(flag.allow_tf32 for flag in flags)
-    assert torch.is_grad_enabled() and [flag.allow_tf32 for flag in flags] == before
+def test_derivative_settings_are_for_their_block_only():
+    cuda, mha = torch.backends.cuda, torch.backends.mha
+
+    def flags():
+        return (torch.is_grad_enabled(), torch.backends.cudnn.allow_tf32, cuda.matmul.allow_tf32,
+                mha.get_fastpath_enabled(), cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled())
+
+    before = flags()
+    assert any(before[1:3]) and all(before[3:])
+    with derivative_settings():
+        assert not any(flags()) and cuda.math_sdp_enabled()
+    assert flags() == before
 
 
 def test_the_seed_says_the_probes_and_nothing_else_does():

@@ -360,7 +360,7 @@ def test_measuring_leaves_everything_as_it_was():
         (dict(images=torch.zeros(0, 2)), ValueError, r"images must be \(n, …\) with n ≥ 1, got shape \(0, 2\)"),
         (dict(batch=0), ValueError, "batch must be an integer of at least 1, got 0"),
         (dict(denoiser=gahb.UNet(4, 1)), ValueError, "denoiser is in training mode"),
-        (dict(optimal=gahb.UNet(4, 1)), ValueError, "denoiser is in training mode"),
+        (dict(optimal=gahb.UNet(4, 1)), ValueError, "optimal is in training mode"),
     ],
 )
 def test_refuses(change, error, message):
@@ -368,12 +368,3 @@ def test_refuses(change, error, message):
     given = dict(denoiser=f, optimal=best, images=normal(4), sigmas=[0.1, 0.2, 0.4])
     with pytest.raises(error, match=message):
         gahb.kl_bound(**{**given, **change})
-
-
-@pytest.mark.parametrize("wrong", [lambda y, s: y[:, :1], lambda y, s: y * torch.nan])
-def test_refuses_what_is_no_estimate_of_an_image(wrong):
-    x = torch.rand(4, 3, dtype=torch.float64)
-    right = gahb.Gaussian(torch.zeros(3), torch.eye(3))
-    for pair, name in (((wrong, right), "denoiser"), ((right, wrong), "optimal")):
-        with pytest.raises(ValueError, match=f"{name} must return finite estimates shaped like y"):
-            gahb.kl_bound(*pair, x, [0.1, 0.2, 0.3])

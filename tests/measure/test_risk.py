@@ -162,8 +162,11 @@ def test_measuring_leaves_everything_as_it_was():
             ValueError,
             "batch must be an integer of at least 1, got 0",
         ),
-        (lambda: gahb.psnr_curve(gahb.UNet(4, 1), images(), [0.1]), ValueError, "denoiser is in training mode"),
-        (lambda: gahb.sure(gahb.UNet(4, 1), images(), 0.1), ValueError, "denoiser is in training mode"),
+        (
+            lambda: gahb.psnr_curve(identity, 255 * images(), [25.0]),
+            ValueError,
+            r"images must be scaled to \[0, 1\], the range of PSNR, got values from \d.* to 2\d\d",
+        ),
         (lambda: gahb.sure(identity, images(), None), ValueError, "sigma must be a number or a tensor, got None"),
         (lambda: gahb.sure(identity, images(), 0), ValueError, "sigma must be positive and finite, got 0"),
         (
@@ -185,6 +188,12 @@ def test_measuring_leaves_everything_as_it_was():
 def test_refuses(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_only_images_of_another_scale_are_refused():
+    """Images may leave [0, 1], as rescaled and standardised ones do; points have no range."""
+    for x in (2 * images() - 1, (images() - 0.5) / images().std(), 255 * images().flatten(1)):
+        assert bool(gahb.psnr_curve(identity, x, [0.1]).psnr.isfinite().all())
 
 
 # --- SURE --------------------------------------------------------------------------------
