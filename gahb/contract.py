@@ -81,6 +81,15 @@ def check_output(x_hat, y: Tensor, name: str = "denoiser") -> Tensor:
     return x_hat
 
 
+def is_blind(denoiser: Denoiser, y: Tensor) -> bool:
+    """Whether the denoiser answers at y without being told σ."""
+    try:
+        denoiser(y)
+    except Exception:  # a denoiser that needs sigma says so in its own way
+        return False
+    return True
+
+
 def _all_finite(values: Tensor) -> bool:
     try:
         return bool(torch.isfinite(values).all())

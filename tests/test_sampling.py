@@ -84,7 +84,7 @@ def test_gaussian_one_image_at_a_time_by_the_book(method):
     f = gaussian()
     mean = normal(3, 6, seed=1)
     settings = dict(seed=3, method=method, h=0.2)
-    out = gahb.sample(f, 3, (6,), mean=mean, dtype=F64, batch=2, sigma_range=(0.02, 0.8), **settings)
+    out = gahb.sample(f, 3, (6,), start=mean, dtype=F64, batch=2, sigma_range=(0.02, 0.8), **settings)
     for i in range(3):
         alone = by_the_book(f, (6,), i, sigmas=(0.02, 0.8), mean=mean[i], **settings)
         torch.testing.assert_close(out[i : i + 1], alone, rtol=1e-10, atol=1e-10)
@@ -145,13 +145,60 @@ def test_noise_is_that_of_the_image_alone_or_among_others(method):
     assert len(z.unique()) == 63
 
 
+@pytest.mark.parametrize("how", [dict(), dict(blind=True), dict(method="ddim"), dict(method="gradient-estimation")])
+def test_a_picture_by_its_number(how):
+    """Image 37 alone, or from 30 on, is the 38th of a batch: to rounding, as convolutions sum in another order."""
+    f = network()
+    settings = dict(sigma_range=(0.05, 1.0), seed=2, h=0.2, beta=0.3, progress=False)
+    whole = gahb.sample(f, 40, (1, 8, 8), batch=16, **settings, **how)
+    numbers = []
+    alone = gahb.sample(f, 1, (1, 8, 8), start_index=37, callback=lambda step, images, *rest: numbers.append(images),
+                        **settings, **how)  # fmt: skip
+    torch.testing.assert_close(alone, whole[37:38], rtol=0, atol=1e-10)
+    assert all(number.tolist() == [37] for number in numbers)
+    later = gahb.sample(f, 10, (1, 8, 8), start_index=30, batch=4, **settings, **how)
+    torch.testing.assert_close(later, whole[30:], rtol=0, atol=1e-10)
+
+
+def test_a_start_at_clean_images_or_at_draws_of_a_gaussian():
+    """y = m + σ_max z in either case: the noise is that of a start at grey; draws depend on (seed, number) alone."""
+    g = gahb.Gaussian(torch.linspace(0.2, 0.8, 16).reshape(1, 4, 4), 0.01 * torch.eye(16, dtype=F64))
+
+    def first(n, **how):
+        ys = []
+        gahb.sample(lambda y, sigma=None: 0 * y, n, (1, 4, 4), method="ddim", dtype=F64, **how,
+                    callback=lambda step, images, sigma, y, x_hat: ys.append(y))  # fmt: skip
+        return ys[0]
+
+    x = normal(5, 1, 4, 4, seed=3)
+    z = first(5, seed=4) - 0.5
+    torch.testing.assert_close(first(5, seed=4, start=x) - x, z)
+    torch.testing.assert_close(first(5, seed=4, start=g) - g.sample(5, seed=4), z)
+    torch.testing.assert_close(first(2, seed=4, start=g, start_index=3), first(5, seed=4, start=g)[3:])
+    assert not torch.allclose(first(5, seed=4, start=g), first(5, seed=5, start=g))
+
+
+def test_draws_of_a_gaussian_have_its_mean_and_covariance():
+    """20,000 points, seed 0, 4.5 s.e. for each of 27 numbers; each depends on its number alone."""
+    f, n = gaussian(), 20_000
+    points = f.sample(n)
+    assert points.shape == (n, 6) and points.dtype == F64
+    assert torch.equal(points[7:9], f.sample(2, start=7)) and not torch.equal(points[:2], f.sample(2, seed=1))
+    variances = f.covariance.diagonal()
+    assert ((points.mean(dim=0) - f.mean).abs() / (variances / n).sqrt()).max() < 4.5
+    spread = ((variances[:, None] * variances + f.covariance**2) / n).sqrt()
+    assert ((points.T.cov() - f.covariance).abs() / spread).max() < 4.5
+    with pytest.raises(ValueError, match="start must be an integer of at least 0, got -1"):
+        f.sample(1, start=-1)
+
+
 # --- a Gaussian: the map is linear, and its law is known -----------------------------------
 
 
 def deterministic_map(f, d: int, steps: int, method: str) -> torch.Tensor:
     """The matrix from the start's mean to the sample: the noise is common and drops out."""
     columns = torch.stack(
-        [gahb.sample(f, 1, (d,), mean=m[None], method=method, steps=steps, dtype=F64)[0]
+        [gahb.sample(f, 1, (d,), start=m[None], method=method, steps=steps, dtype=F64)[0]
          for m in torch.cat([torch.eye(d, dtype=F64), torch.zeros(1, d, dtype=F64)])]
     )  # fmt: skip
     return (columns[:-1] - columns[-1]).T
@@ -173,7 +220,7 @@ def test_ddim_is_of_order_one_in_the_step_of_log_sigma():
         orders = [math.log2(a / b) for a, b in zip(errors, errors[1:])]
         assert all(0.8 < order < 1.2 for order in orders[1:]), (method, orders)
         assert spread[-1] < 0.02, (method, spread)
-        mean = gahb.sample(f, 2, (6,), mean=f.mean, method=method, steps=31, dtype=F64)
+        mean = gahb.sample(f, 2, (6,), start=f.mean.expand(2, 6), method=method, steps=31, dtype=F64)
         z = (mean - f.mean) @ torch.linalg.inv(deterministic_map(f, 6, 31, method)).T  # it starts from σ_max z
         torch.testing.assert_close(z, counter.normal(0, "sample start", 0, 2, 6).double(), rtol=1e-6, atol=1e-6)
 
@@ -192,7 +239,7 @@ def test_stochastic_has_the_law_of_its_recursion_whose_bias_is_of_order_h():
     f, n, h, beta = gaussian(), 4000, 0.1, 0.5
     values, basis = torch.linalg.eigh(f.covariance)
     x = f.mean + (normal(n, 6, seed=2) * values.sqrt()) @ basis.T
-    out = (gahb.sample(f, n, (6,), mean=x, h=h, beta=beta, dtype=F64, batch=n) - f.mean) @ basis
+    out = (gahb.sample(f, n, (6,), start=x, h=h, beta=beta, dtype=F64, batch=n) - f.mean) @ basis
     expected = torch.tensor([law_of_stochastic(float(c), h, beta) for c in values], dtype=F64)
     assert (out.mean(dim=0).abs() / (expected / n).sqrt()).max() < 4.5
     spread = (expected[:, None] * expected / n).sqrt() * (1 + torch.eye(6, dtype=F64)).sqrt()
@@ -214,7 +261,7 @@ def test_sigma_from_the_residual_is_biased_on_a_full_rank_density():
 
     def ratio(f, rank=d, **how):
         x = 0.5 + math.sqrt(c * d / rank) * torch.cat([normal(n, rank, seed=1), torch.zeros(n, d - rank)], dim=1)
-        out = gahb.sample(f, n, (d,), mean=x, dtype=F64, batch=n, **how) - 0.5
+        out = gahb.sample(f, n, (d,), start=x, dtype=F64, batch=n, **how) - 0.5
         return float(out.square().sum(dim=1).mean() / (c * d))
 
     levels = torch.logspace(-2.5, 0.3, 60, dtype=F64)
@@ -250,7 +297,7 @@ def moments(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
 def test_mixture_weights_means_and_covariances(method, settings):
     """4,000 samples from noisy draws of the mixture, seed 0: 4 s.e. and the bias of the step (6 % of a variance)."""
     n = 4000
-    out = gahb.sample(MIXTURE, n, (2,), method=method, mean=MIXTURE.sample(n, seed=1), dtype=F64, batch=n, **settings)
+    out = gahb.sample(MIXTURE, n, (2,), method=method, start=MIXTURE.sample(n, seed=1), dtype=F64, batch=n, **settings)
     reference = moments(MIXTURE.sample(10 * n, seed=2))  # what falls to which component by this rule
     shares, means, covariances = moments(out)
     assert ((shares - reference[0]).abs() / (reference[0] * (1 - reference[0]) / n).sqrt()).max() < 4
@@ -264,7 +311,7 @@ def test_mixture_weights_means_and_covariances(method, settings):
 
 def test_refining_ddim_halves_what_is_left_also_on_a_mixture():
     paths = [
-        gahb.sample(MIXTURE, 200, (2,), method="ddim", mean=0.0, dtype=F64, batch=200, steps=steps)
+        gahb.sample(MIXTURE, 200, (2,), method="ddim", start=torch.zeros(200, 2), dtype=F64, batch=200, steps=steps)
         for steps in (101, 201, 401, 801)
     ]
     changes = [(a - b).norm(dim=1).median() for a, b in zip(paths, paths[1:])]
@@ -300,6 +347,20 @@ def test_beta_one_injects_nothing_and_is_ddim_with_its_own_steps():
     torch.testing.assert_close(stochastic, ddim, rtol=1e-6, atol=1e-6)
 
 
+def test_gradient_estimation_by_its_gamma_and_settings_of_other_methods():
+    """γ = 1 is DDIM; what another method takes changes nothing; what none takes is refused by name."""
+    settings = dict(steps=9, dtype=F64, seed=1)
+    ddim = gahb.sample(MIXTURE, 4, (2,), method="ddim", **settings)
+    assert torch.equal(ddim, gahb.sample(MIXTURE, 4, (2,), method="ddim", h=0.3, gamma=7.0, **settings))
+    torch.testing.assert_close(gahb.sample(MIXTURE, 4, (2,), method="gradient-estimation", gamma=1.0, **settings), ddim)
+    far = gahb.sample(MIXTURE, 4, (2,), method="gradient-estimation", gamma=1.5, **settings)
+    assert not torch.allclose(far, ddim)
+    with pytest.raises(TypeError, match="settings of a method are h, beta, blind, steps, gamma, got sigma_max, step"):
+        gahb.sample(MIXTURE, 1, (2,), step=3, sigma_max=2)
+    with pytest.raises(TypeError, match="start must be None, clean images or a gahb.Gaussian, got float"):
+        gahb.sample(MIXTURE, 1, (2,), start=0.5)
+
+
 def test_a_denoiser_that_never_converges_is_an_error():
     def restless(y, sigma=None):
         return y + 1
@@ -317,13 +378,16 @@ def test_a_denoiser_that_never_converges_is_an_error():
         (dict(seed=-1), "seed must be an integer of at least 0, got -1"),
         (dict(shape=(1, 0, 8)), r"shape must be the sides of one image, such as \(1, 32, 32\), got \(1, 0, 8\)"),
         (dict(shape=8), "shape must be the sides of one image"),
-        (dict(method="ddpm"), "method must be one of stochastic, ddim, gradient-estimation, got 'ddpm'"),
+        (dict(method="euler"), "method must be one of stochastic, ddim, gradient-estimation, got 'euler'"),
         (dict(sigma_range=(1.0, 0.1)), "sigma_range must satisfy"),
         (dict(h=1.5), r"h and beta must be in \(0, 1\], got 1.5 and 0.5"),
         (dict(beta=0), "beta must be a positive number, got 0"),
-        (dict(steps=1), "steps must be an integer of at least 2, got 1"),
+        (dict(method="ddim", steps=1), "steps must be an integer of at least 2, got 1"),
         (dict(batch=0), "batch must be an integer of at least 1, got 0"),
-        (dict(mean=torch.zeros(3)), r"mean must be a number or broadcast to \(2, 2\), got shape \(3,\)"),
+        (dict(method="gradient-estimation", gamma=0), "gamma must be a positive number, got 0"),
+        (dict(start=torch.zeros(3)), r"start must be \(2, 2\), a clean image for each one drawn, got \(3,\)"),
+        (dict(start=gaussian()), "start must be a Gaussian of images of 2 values, got one of 6"),
+        (dict(start_index=-1), "start_index must be an integer of at least 0, got -1"),
         (dict(denoiser=gahb.UNet(4, 1)), "denoiser is in training mode"),
     ],
 )

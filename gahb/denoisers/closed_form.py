@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .._validate import check_points, positive_int, sigma_vector
+from ..kernels.counter import normal
 from ..kernels.posterior import EmpiricalPosterior
 from ..kernels.posterior_mean import PosteriorMean
 
@@ -122,6 +123,22 @@ class Gaussian(_ClosedForm):
     def log_density(self, y: Tensor, sigma) -> Tensor:
         r"""$\log p_\sigma(y)$ (B,), in nats."""
         return _mixture_of(self).log_density(y, sigma)
+
+    def sample(self, n: int, *, seed: int = 0, start: int = 0) -> Tensor:
+        r"""n points $\mu + C^{1/2} z$, shaped like the mean, float64; point i depends only on (seed, start + i).
+
+        ValueError for n < 1, seed < 0 or start < 0.
+
+        >>> import gahb, torch
+        >>> points = gahb.Gaussian(torch.zeros(2), torch.diag(torch.tensor([4.0, 0.0]))).sample(1000, seed=1)
+        >>> points.std(dim=0).round(decimals=1)
+        tensor([2., 0.], dtype=torch.float64)
+        """
+        positive_int("n", n)
+        positive_int("seed", seed, at_least=0), positive_int("start", start, at_least=0)
+        z = normal(seed, "gaussian", start, n, self.d, self.mean.device).double()
+        points = self.mean.flatten() + (z * self._eigenvalues.sqrt()) @ self._basis.T
+        return points.reshape(n, *self.mean.shape)
 
 
 class GaussianMixture(_ClosedForm):

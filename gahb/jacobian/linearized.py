@@ -193,7 +193,7 @@ class _Recorder(TorchDispatchMode):
         self._sum(slot, out, a, b, -1)
 
     def _sum(self, slot, out, a, b, sign):
-        if a.shape != b.shape:
+        if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape):
             raise _NotLinearError
         self.steps.append(_Step(lambda u, v: u + sign * v, lambda w: (w, sign * w), (self.slot(a), self.slot(b)), slot))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
 from .._validate import check_eval, check_points, sigma_vector
-from ..contract import Denoiser, check_output
+from ..contract import Denoiser, check_output, is_blind
 from ..jacobian.operator import derivative_settings
 
 
@@ -100,7 +100,7 @@ def check_denoiser(denoiser: Denoiser, y: Tensor, sigma: float = 0.1, *, seed: i
             return ContractReport(broken, None, None)
         return ContractReport(
             _unstable(denoiser, y, sigma) | _not_differentiable(denoiser, y, sigma, seed),
-            blind=_is_blind(denoiser, y),
+            blind=is_blind(denoiser, y),
             homogeneous=_close(denoiser(3 * y, 3 * sigma), 3 * denoiser(y, sigma)),
         )
 
@@ -165,13 +165,6 @@ def _not_differentiable(denoiser: Denoiser, y: Tensor, sigma: float, seed: int) 
     if not _close(each, f(y)):
         return {"torch.func": "vmap over points must give what the batch gives, and does not"}
     return {}
-
-
-def _is_blind(denoiser: Denoiser, y: Tensor) -> bool:
-    try:
-        return bool(torch.isfinite(denoiser(y)).all())
-    except Exception:  # a denoiser that needs sigma says so in its own way
-        return False
 
 
 def _close(a: Tensor, b: Tensor) -> bool:

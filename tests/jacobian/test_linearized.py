@@ -117,6 +117,7 @@ class Module(nn.Module):
         lambda conv, y: (h := conv(y)) * 2 + h,  # what was folded is needed again
         lambda conv, y: torch.cat([y, torch.ones_like(y)], dim=2),
         lambda conv, y: y + torch.ones_like(y),
+        lambda conv, y: conv(y - 0.5) + 0.5,
         lambda conv, y: y * torch.ones(len(y), 1, 1, 1, dtype=y.dtype) if len(y) > 1 else y.sin(),
         lambda conv, y: torch.nn.functional.conv2d(y, y[:, :, :1, :1] if len(y) == 1 else y[:1, :, :1, :1]),
         lambda conv, y: torch.ones(2, 1, 4, 4, dtype=F64),
