@@ -85,3 +85,6 @@ def test_basis(bench, capsys):
     module.compare("dense", gahb.UNet(4, 1).eval(), module.picture(8, 0.3), None, 3)
     printed = capsys.readouterr().out
     assert printed.count("ours") == 4 and printed.count("tol ") == 5
+    module.against_lobpcg("small", gahb.UNet(4, 1).eval(), module.picture(16, 0.3), 3, 1e-2)
+    printed = capsys.readouterr().out
+    assert max(ratios(printed, r"residual (\S+e-\d+)")) <= 1e-2 and ratios(printed, r"differ by (\S+e-\d+)")[0] < 1e-3

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .._validate import check_points, positive_int, sigma_vector
+from .placement import described
 
 
 class BayesShrink:
@@ -28,6 +29,9 @@ class BayesShrink:
 
     def __init__(self, levels: int = 4, shifts: int = 4):
         self.levels, self.shifts = positive_int("levels", levels), positive_int("shifts", shifts)
+
+    def __repr__(self) -> str:
+        return described(self, **vars(self))
 
     def __call__(self, y: Tensor, sigma=None) -> Tensor:
         return _image_by_image(self._one, y, sigma)
@@ -52,6 +56,9 @@ class NonLocalMeans:
 
     def __init__(self, patch: int = 5, distance: int = 6):
         self.patch, self.distance = positive_int("patch", patch), positive_int("distance", distance)
+
+    def __repr__(self) -> str:
+        return described(self, **vars(self))
 
     def __call__(self, y: Tensor, sigma=None) -> Tensor:
         return _image_by_image(self._one, y, sigma)

@@ -7,6 +7,7 @@ float64, and need `sigma`.
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -15,12 +16,16 @@ from .._validate import check_points, positive_int, sigma_vector
 from ..kernels.counter import normal
 from ..kernels.posterior import EmpiricalPosterior
 from ..kernels.posterior_mean import PosteriorMean
+from .placement import Placed, described
 
 
-class _ClosedForm:
+class _ClosedForm(Placed):
     """Flattens points, checks σ, and gives back the shape and dtype that came."""
 
-    d: int
+    d: int  #: values of a point
+
+    def __repr__(self) -> str:
+        return described(self, d=self.d)
 
     def __call__(self, y: Tensor, sigma=None) -> Tensor:
         flat, variance = self._prepare(y, sigma)
@@ -75,6 +80,16 @@ class Empirical(_ClosedForm):
         _check_finite("images", total)
         self._centre = total / len(images)
 
+    def __repr__(self) -> str:
+        return described(self, N=len(self.images), shape=tuple(self.images.shape[1:]))
+
+    def to(self, device=None, dtype=None) -> Self:
+        moved = super().to(device, dtype)
+        moved._flat = moved.images.detach().flatten(1)  # the same memory, and not twice the images
+        return moved
+
+    to.__doc__ = Placed.to.__doc__
+
     def __call__(self, y: Tensor, sigma=None) -> Tensor:
         flat, variance = self._prepare(y, sigma)
         # uint8 images: everything in units of 1/255; images on another device come block by block
@@ -101,6 +116,9 @@ class Gaussian(_ClosedForm):
         self.d = self.mean.numel()
         _check_finite("mean", self.mean)
         self._eigenvalues, self._basis = _eigen("covariance", covariance, self.d)
+
+    def __repr__(self) -> str:
+        return described(self, shape=tuple(self.mean.shape))
 
     @classmethod
     def of(cls, images: Tensor) -> Gaussian:
@@ -177,6 +195,9 @@ class GaussianMixture(_ClosedForm):
         pairs = [_eigen(f"covariances[{k}]", c, self.d) for k, c in enumerate(given)]
         self._eigenvalues = torch.stack([values for values, _ in pairs])  # (K, d)
         self._basis = torch.stack([basis for _, basis in pairs])  # (K, d, d)
+
+    def __repr__(self) -> str:
+        return described(self, K=len(self.weights), shape=tuple(self.means.shape[1:]))
 
     def _components(self, y: Tensor, variance: Tensor):
         """log of π_k N(y; μ_k, C_k + σ²) (B, K), and the component means m_k (B, K, d)."""

@@ -9,6 +9,7 @@ from .._validate import positive_int
 from ..kernels.disk_posterior import DiskPosterior
 from ..kernels.posterior_mean import PosteriorMean
 from .closed_form import _ClosedForm
+from .placement import described
 
 
 class OptimalDisks(_ClosedForm):
@@ -35,6 +36,9 @@ class OptimalDisks(_ClosedForm):
         self.size = positive_int("size", size, at_least=4)
         self.d = size**2
         self._posterior = DiskPosterior(size)
+
+    def __repr__(self) -> str:
+        return described(self, size=self.size)
 
     def _mean(self, y: Tensor, variance: Tensor) -> Tensor:
         return PosteriorMean.apply(y, variance, self._posterior)

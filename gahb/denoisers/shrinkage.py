@@ -18,9 +18,10 @@ from torch import Tensor
 
 from .._validate import check_images, check_points, positive_int, sigma_vector
 from ..transforms import analyse, synthesise
+from .placement import Placed, described
 
 
-class Wiener:
+class Wiener(Placed):
     r"""The linear optimum for stationary images of a known power spectrum.
 
     $$f(y) = m + \mathcal F^{-1}\Bigl[\frac{P}{P + \sigma^2}\,\mathcal F (y - m)\Bigr]$$
@@ -57,6 +58,9 @@ class Wiener:
         filter.spectrum = spectrum.double() if spectrum.ndim == 3 else spectrum.double()[None]
         return filter
 
+    def __repr__(self) -> str:
+        return described(self, shape=tuple(self.spectrum.shape), mean=round(float(self.mean), 6))
+
     def __call__(self, y: Tensor, sigma=None) -> Tensor:
         check_points("y", y)
         if y.shape[1:] != self.spectrum.shape:
@@ -84,6 +88,9 @@ class CycleSpun:
         self.wavelet, self.multiple = wavelet, float(multiple)
         self.levels = positive_int("levels", levels)
         self.shifts = positive_int("shifts", shifts)
+
+    def __repr__(self) -> str:
+        return described(self, **vars(self))
 
     def __call__(self, y: Tensor, sigma=None) -> Tensor:
         return self._spin(check_image_shape(y)[None], sigma)

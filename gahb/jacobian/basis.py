@@ -103,56 +103,113 @@ def _dense(jacobian: Jacobian) -> tuple[Tensor, ...]:
 
 
 def _lanczos(denoiser, y: Tensor, sigma, k: int, tol: float, block: int, seed: int) -> tuple[Tensor, ...]:
-    """Rayleigh–Ritz in the span of V, which grows by a block a step, with W = S V kept beside it.
-
-    The residuals are therefore those of S, whatever rounding did to the
-    recurrence. A restart keeps the best part of the span. Points leave when
-    they are done.
-    """
+    """The top k pairs at each point: grow the span, look at its best vectors, stop where they are good enough."""
     d, room = y[0].numel(), max(4 * k, k + 8 * block, 256)
-    generator = torch.Generator().manual_seed(seed)
-    jacobian, live = Jacobian(denoiser, y, sigma), list(range(len(y)))
-    X = torch.linalg.qr(_normal(y, block, generator)).Q
-    V = W = X[:, :, :0]
-    before = y.new_full((len(y), k), torch.nan)
-    asymmetry, count, done = None, 0, [None] * len(y)
+    span = _Span(Jacobian(denoiser, y, sigma), block, seed)
+    points = list(range(len(y)))  # those that are still sought
+    earlier = y.new_full((len(y), k), torch.nan)
+    found = [None] * len(y)
     while True:
-        v = as_block(X, jacobian.y)
-        right, left = as_columns(jacobian.forward(v)), as_columns(jacobian.transposed(v))
-        SX, count = (right + left) / 2, count + X.shape[2]
-        if asymmetry is None:
-            asymmetry = _ratio((right - left) / 2, SX)
-        V, W = torch.cat([V, X], dim=2), torch.cat([W, SX], dim=2)
-        X, dry = _next_block(V, SX, min(block, d - V.shape[2]), generator)
-        if V.shape[2] < min(k + block, d):
+        span.grow()
+        if span.size < min(k + block, d):
             continue
-        T = V.mT @ W
-        values, U = (part.flip(-1) for part in torch.linalg.eigh((T + T.mT) / 2))
-        values, top = values[:, :k], V @ U[:, :, :k]
-        residuals = _residuals(W @ U[:, :, :k], values, top)
-        # a dry block says that the span is invariant, not that all copies of an eigenvalue are in it:
-        # wait until random directions have been added and change nothing
-        small = (residuals <= tol).all(dim=1)
-        settled = ((values - before).abs() <= tol).all(dim=1) | (~dry & before.isnan().all(dim=1)) | (V.shape[2] == d)
-        before = torch.where((small & ~settled)[:, None], values, before)
-        ready = small & settled
-        for i in ready.nonzero().flatten().tolist():
-            found = (a[i : i + 1] for a in (values, top, residuals, asymmetry))
-            done[live[i]] = (*found, torch.tensor([2 * count]))
-        if bool(ready.all()):
-            return tuple(torch.cat(column) for column in zip(*done))
-        if count >= max(d // 2, 1024) or V.shape[2] == d:
+        pairs = span.best(k)
+        accurate = (pairs.residuals <= tol).all(dim=1)
+        settled = _settled(pairs.values, earlier, span, tol)
+        done = accurate & settled
+        earlier = torch.where((accurate & ~settled)[:, None], pairs.values, earlier)
+        for i in done.nonzero().flatten().tolist():
+            columns = pairs.values, pairs.vectors, pairs.residuals, span.asymmetry
+            found[points[i]] = (*(column[i : i + 1] for column in columns), torch.tensor([span.products]))
+        if bool(done.all()):
+            return tuple(torch.cat(column) for column in zip(*found))
+        if span.size == d or span.products >= max(d, 2048):
             raise ArithmeticError(
-                f"the top k = {k} eigenpairs were not found to tol = {tol:.3g} with {2 * count} products: the largest "
-                f"residual is {float(residuals.max()):.3g}, λ_k about {float(values[:, -1].max()):.3g}; ask for fewer, "
-                f"for a larger tol, or for the dense basis (k=None), which takes {d} products"
+                f"the top k = {k} eigenpairs were not found to tol = {tol:.3g} with {span.products} products: the "
+                f"largest residual is {float(pairs.residuals.max()):.3g}, λ_k about "
+                f"{float(pairs.values[:, -1].max()):.3g}; ask for fewer, for a larger tol, or for the dense basis "
+                f"(k=None), which takes {d} products"
             )
-        if V.shape[2] + block > room:
-            V, W = (A @ U[:, :, : (k + room) // 2] for A in (V, W))
-        if bool(ready.any()):
-            V, W, X, before, asymmetry = (a[~ready] for a in (V, W, X, before, asymmetry))
-            live = [i for i, gone in zip(live, ready.tolist()) if not gone]
-            jacobian = Jacobian(denoiser, y[live], sigma_of(sigma, live))
+        if span.size + block > room:
+            span.keep_best(pairs, (k + room) // 2)
+        if bool(done.any()):
+            points = [point for point, gone in zip(points, done.tolist()) if not gone]
+            span.keep_points(~done, Jacobian(denoiser, y[points], sigma_of(sigma, points)))
+            earlier = earlier[~done]
+
+
+def _settled(values: Tensor, earlier: Tensor, span: _Span, tol: float) -> Tensor:
+    """Whether accurate eigenvalues are the top ones (B,), with no copy of a multiple one missing.
+
+    A block that runs dry says that the span is invariant, not that it holds all
+    copies of an eigenvalue. Random directions then fill the block: wait until
+    these have been in the span, and the eigenvalues are those found `earlier`,
+    when they were accurate for the first time (NaN before that).
+    """
+    if span.size == span.d:
+        return torch.ones_like(span.dry)
+    first_time = earlier.isnan().all(dim=1)
+    unchanged = ((values - earlier).abs() <= tol).all(dim=1)
+    return torch.where(first_time, ~span.dry, unchanged)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The best approximate eigenpairs in a span."""
+
+    values: Tensor  #: (B, k)
+    vectors: Tensor  #: (B, d, k)
+    residuals: Tensor  #: (B, k)
+    rotation: Tensor  #: (B, size, size) from the span's basis to all its Ritz vectors, best first
+
+
+class _Span:
+    """What block Lanczos searches at each point: V (B, d, size), orthonormal, and W = S V.
+
+    W is kept, not recovered from a recurrence, so that the residuals are those
+    of S whatever rounding did.
+    """
+
+    def __init__(self, jacobian: Jacobian, block: int, seed: int):
+        y = jacobian.y
+        self.jacobian, self.block, self.d = jacobian, block, y[0].numel()
+        self.generator = torch.Generator().manual_seed(seed)
+        self.next = torch.linalg.qr(_normal(y, block, self.generator)).Q
+        self.V = self.W = self.next[:, :, :0]
+        self.dry = torch.zeros(len(y), dtype=torch.bool, device=y.device)  # whether `next` had to be filled at random
+        self.asymmetry, self.products = None, 0
+
+    @property
+    def size(self) -> int:
+        return self.V.shape[2]
+
+    def grow(self) -> None:
+        """Take the next block in, and make the one after it of its image."""
+        v = as_block(self.next, self.jacobian.y)
+        right, left = as_columns(self.jacobian.forward(v)), as_columns(self.jacobian.transposed(v))
+        image = (right + left) / 2
+        self.products += 2 * self.next.shape[2]
+        if self.asymmetry is None:
+            self.asymmetry = _ratio((right - left) / 2, image)
+        self.V, self.W = torch.cat([self.V, self.next], dim=2), torch.cat([self.W, image], dim=2)
+        columns = min(self.block, self.d - self.size)
+        self.next, self.dry = _next_block(self.V, image, columns, self.generator)
+
+    def best(self, k: int) -> _Pairs:
+        """Rayleigh–Ritz: eigenpairs of V' S V, carried back."""
+        T = self.V.mT @ self.W
+        values, rotation = (part.flip(-1) for part in torch.linalg.eigh((T + T.mT) / 2))
+        values, vectors = values[:, :k], self.V @ rotation[:, :, :k]
+        return _Pairs(values, vectors, _residuals(self.W @ rotation[:, :, :k], values, vectors), rotation)
+
+    def keep_best(self, pairs: _Pairs, count: int) -> None:
+        """A thick restart: the best `count` Ritz vectors in place of the span."""
+        self.V, self.W = (A @ pairs.rotation[:, :, :count] for A in (self.V, self.W))
+
+    def keep_points(self, which: Tensor, jacobian: Jacobian) -> None:
+        """The other points leave; `jacobian` is that of those that stay."""
+        self.jacobian = jacobian
+        self.V, self.W, self.next, self.asymmetry = (a[which] for a in (self.V, self.W, self.next, self.asymmetry))
 
 
 def _next_block(V: Tensor, SX: Tensor, columns: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -199,7 +256,7 @@ def _memory(device: torch.device) -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else float("inf")
 
 
-def beyond(basis: AdaptiveBasis, directions: Tensor) -> AdaptiveBasis:
+def deflated_basis(basis: AdaptiveBasis, directions: Tensor) -> AdaptiveBasis:
     r"""What S does apart from `directions`: eigenvectors of $(\mathrm{Id}-P)\,S\,(\mathrm{Id}-P)$ by falling λ.
 
     P is the orthogonal projection on the span of the directions (B, K, …) at

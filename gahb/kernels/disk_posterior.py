@@ -16,6 +16,7 @@ holds more than a given share of the mass. Nothing enters but y and σ.
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -51,6 +52,12 @@ class DiskPosterior:
         width = (high - low) / torch.tensor(counts)
         middles = [low[k] + width[k] * (torch.arange(n, dtype=torch.float64) + 0.5) for k, n in enumerate(counts)]
         self._first = _cells(torch.cartesian_prod(*middles), width, size)
+
+    def to(self, device) -> DiskPosterior:
+        """A copy with its first cells on `device`; they are taken to the points' device otherwise, at every point."""
+        moved = copy.copy(self)
+        moved._first = _Cells(*(part.to(device) for part in self._first))
+        return moved
 
     def mean(self, y: Tensor, variance: Tensor) -> Tensor:
         """$f^\\star(y)$ (B, d) of points y (B, d) under noise of variance σ² (B,)."""

@@ -166,7 +166,7 @@ def gaussian_divergence(mean: Tensor, covariance: Tensor, other_mean: Tensor, ot
     return (0.5 * (squares - d + logs)).item()
 
 
-def remembered(denoiser) -> Callable:
+def cached(denoiser) -> Callable:
     """The denoiser, keeping its answers: an exact optimum that serves many networks is computed once."""
     answers: dict[tuple, Tensor] = {}
 

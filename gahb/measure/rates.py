@@ -10,28 +10,12 @@ fields the whole curve is known.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .._validate import noise_levels, positive_int
-
-
-@dataclass(frozen=True)
-class Slope:
-    """A slope over a range of noise levels, with its bootstrap over images."""
-
-    value: float  #: of the mean error of all images
-    stderr: float  #: standard deviation over the redrawn sets
-    interval: tuple[float, float]  #: 95 %, percentiles
-    draws: Tensor  #: (draws,) slopes of the redrawn sets
-
-    def __sub__(self, other: Slope) -> Slope:
-        """The paired difference: of two slopes over the same images (same n, seed and draws), redrawn together."""
-        if self.draws.shape != other.draws.shape:
-            raise ValueError(f"slopes must have as many draws, got {len(self.draws)} and {len(other.draws)}")
-        return _summary(self.value - other.value, self.draws - other.draws)
+from .statistics import Bootstrap, line_slope, redrawn
 
 
 def slope(
@@ -41,7 +25,7 @@ def slope(
     within: tuple[float, float] = (0.0, float("inf")),
     draws: int = 1000,
     seed: int = 0,
-) -> Slope:
+) -> Bootstrap:
     r"""Least-squares slope of $\log\mathrm{MSE}$ against $\log\sigma^2$, MSE the mean over images.
 
     The same images are redrawn at all noise levels, and for all denoisers
@@ -62,16 +46,10 @@ def slope(
     if int(used.sum()) < 2:
         raise ValueError(f"within must hold at least two of sigmas {levels.tolist()}, got {within}")
     errors, x = per_image.detach().cpu().double()[used], 2 * levels[used].log()
-    generator, n = torch.Generator().manual_seed(seed), errors.shape[1]
-    picks = torch.randint(n, (positive_int("draws", draws), n), generator=generator)
+    picks = redrawn(errors.shape[1], draws, seed)
     logs = torch.cat([errors.mean(dim=1, keepdim=True), errors[:, picks].mean(dim=2)], dim=1).log()  # (S, 1 + draws)
-    slopes = _fit(x, logs)
-    return _summary(float(slopes[0]), slopes[1:])
-
-
-def local_slopes(sigmas: Sequence[float], mse: Tensor) -> Tensor:
-    r"""$\Delta\log\mathrm{MSE} / \Delta\log\sigma^2$ between neighbouring noise levels, (S − 1,)."""
-    return mse.log().diff() / (2 * torch.tensor(noise_levels(sigmas), dtype=torch.float64).log().diff()).to(mse)
+    slopes = line_slope(x, logs)
+    return Bootstrap.of(slopes[0], slopes[1:])
 
 
 def wiener_error(spectrum: Tensor, sigmas: Sequence[float], *, free_mean: bool = False) -> Tensor:
@@ -165,19 +143,8 @@ def increment_exponent(paths: Tensor, lags: Sequence[int], *, order: int = 1) ->
             increments = increments.roll(-positive_int("lags", lag), dims=-1) - increments
         powers.append(increments.square().mean().log())
     x = torch.tensor([float(lag) for lag in lags], dtype=torch.float64).log()
-    return float(_fit(x, torch.stack(powers).cpu())) / 2
-
-
-def _fit(x: Tensor, y: Tensor) -> Tensor:
-    """Least-squares slope of y (S, …) against x (S,)."""
-    x = x - x.mean()
-    return (x @ y) / x.square().sum()
+    return float(line_slope(x, torch.stack(powers).cpu())) / 2
 
 
 def _variances(sigmas: Sequence[float]) -> Tensor:
     return torch.tensor(noise_levels(sigmas), dtype=torch.float64)[:, None, None] ** 2
-
-
-def _summary(value: float, draws: Tensor) -> Slope:
-    low, high = draws.quantile(draws.new_tensor([0.025, 0.975])).tolist()
-    return Slope(value, float(draws.std()), (low, high), draws)

@@ -1,9 +1,10 @@
-"""What samples say about means, shares, trends and crossings, with their errors."""
+"""What samples say about means, shares, trends, slopes and crossings, with their errors."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +16,11 @@ def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor]:
     r"""Mean over the last axis (…, n) → (…,), and its standard error, NaN for n = 1.
 
     $$\bar x = \tfrac1n \sum_i x_i, \qquad s = \Bigl[\tfrac{1}{n(n-1)} \sum_i (x_i - \bar x)^2\Bigr]^{1/2}$$
+
+    >>> import gahb, torch
+    >>> mean, error = gahb.statistics.mean_and_error(torch.tensor([1.0, 2.0, 3.0]))
+    >>> mean.item(), round(error.item(), 4)
+    (2.0, 0.5774)
     """
     n, mean = values.shape[-1], values.mean(dim=-1)
     return mean, values.std(dim=-1) / math.sqrt(n) if n > 1 else torch.full_like(mean, math.nan)
@@ -24,6 +30,17 @@ def ratio_of_means(a: Tensor, b: Tensor) -> tuple[float, float]:
     r"""$\bar a / \bar b$ of paired samples (n,) and its standard error.
 
     By the delta method, $\operatorname{sd}(a - R\,b) / (\bar b \sqrt n)$ with $R = \bar a/\bar b$.
+
+    Raises
+    ------
+    ValueError unless a and b are two samples (n,) with n ≥ 2.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> ratio, error = gahb.ratio_of_means(torch.tensor([2.0, 4.0, 7.0]), torch.tensor([1.0, 2.0, 3.0]))
+    >>> round(ratio, 3), round(error, 3)
+    (2.167, 0.083)
     """
     if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
         raise ValueError(f"a and b must be two (n,) samples with n ≥ 2, got {tuple(a.shape)} and {tuple(b.shape)}")
@@ -33,11 +50,22 @@ def ratio_of_means(a: Tensor, b: Tensor) -> tuple[float, float]:
 
 
 def share(hits: Tensor) -> tuple[float, float]:
-    r"""Share of true `hits` (n,) and a standard error that all or none of them has too.
+    r"""Share of true `hits` (n,), and a standard error that is not zero when all or none of them are true.
 
     $$\hat p = \frac kn, \qquad s^2 = \frac{\tilde p\,(1 - \tilde p)}{n + 4}, \quad \tilde p = \frac{k + 2}{n + 4}$$
 
     for k of n: that of Agresti and Coull (1998), two hits and two misses added.
+
+    Raises
+    ------
+    ValueError unless `hits` is (n,) with n ≥ 1.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> part, error = gahb.statistics.share(torch.ones(60))
+    >>> part, round(error, 3)
+    (1.0, 0.022)
     """
     if hits.ndim != 1 or len(hits) == 0:
         raise ValueError(f"hits must be (n,) with n ≥ 1, got {tuple(hits.shape)}")
@@ -46,9 +74,21 @@ def share(hits: Tensor) -> tuple[float, float]:
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Spearman's, of each row (B, n): −1 where b falls as a rises."""
-    ranks = [row.argsort(dim=1).argsort(dim=1).double() for row in (a, b)]
-    return torch.nn.functional.cosine_similarity(*(r - r.mean(dim=1, keepdim=True) for r in ranks), dim=1)
+    """Spearman's correlation of the ranks of each row (B, n) → (B,) float64: −1 where b falls as a rises.
+
+    Equal values share the mean of their ranks (`scipy.stats.rankdata`); a
+    constant row has NaN.
+
+    >>> import gahb, torch
+    >>> rising, falling = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[9.0, 4.0, 1.0]])
+    >>> gahb.statistics.rank_correlation(rising, falling)
+    tensor([-1.], dtype=torch.float64)
+    """
+    from scipy.stats import rankdata  # slow to import
+
+    ranks = [torch.from_numpy(rankdata(rows.detach().cpu().numpy(), axis=1)) for rows in (a, b)]
+    first, second = (rank - rank.mean(dim=1, keepdim=True) for rank in ranks)
+    return (first * second).sum(dim=1) / (first.norm(dim=1) * second.norm(dim=1))
 
 
 def trend(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
@@ -56,11 +96,21 @@ def trend(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
 
     $$\rho = \operatorname{corr}(\text{ranks of } a, \text{ranks of } b), \qquad s = \frac{1}{\sqrt{n - 1}}$$
 
-    s is the standard deviation of ρ over all orders, each as likely (Kendall,
-    *Rank Correlation Methods*, 1970); it is no error of the ranks found. With n ≤ 5
-    no ρ is further than 2s from zero; with n = 6 those from ±0.9 on are. Values
-    of one sample are distinct. Pairs with a NaN are left out; with fewer than
-    three left both are NaN.
+    s is the standard deviation of ρ over all orders of b, each equally likely
+    (Kendall, *Rank Correlation Methods*, 1970); it is not the error of the ρ
+    found. With n ≤ 5 no ρ is further than 2s from zero; with n = 6 those from
+    ±0.9 on are. Pairs with a NaN are left out; with fewer than three left both
+    are NaN.
+
+    Raises
+    ------
+    ValueError where a and b differ in length.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> gahb.statistics.trend([1, 2, 3, 4, 5], [10, 20, 30, 31, 40])
+    (1.0, 0.5)
     """
     pairs = [(float(x), float(y)) for x, y in zip(a, b, strict=True)]
     pairs = torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2)
@@ -68,6 +118,55 @@ def trend(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
     if len(pairs) < 3:
         return math.nan, math.nan
     return round(rank_correlation(*pairs.T[:, None]).item(), 12), (len(pairs) - 1) ** -0.5
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """A number that a sample gives, and what redrawn samples give in its place (Efron 1979)."""
+
+    value: float  #: of the sample
+    stderr: float  #: standard deviation over the redrawn samples
+    interval: tuple[float, float]  #: 95 %, percentiles of the redrawn samples
+    draws: Tensor  #: (draws,) the numbers of the redrawn samples
+
+    @classmethod
+    def of(cls, value: float, draws: Tensor) -> Bootstrap:
+        """From the number of the sample and those of the redrawn ones; NaN among these are left out of `interval`."""
+        low, high = draws.nanquantile(draws.new_tensor([0.025, 0.975])).tolist()
+        return cls(float(value), float(draws.std()), (low, high), draws)
+
+    def __sub__(self, other: Bootstrap) -> Bootstrap:
+        """The paired difference, where both were redrawn together (same n, seed and draws).
+
+        ValueError where they have different numbers of draws.
+        """
+        if self.draws.shape != other.draws.shape:
+            raise ValueError(f"draws must be as many, got {len(self.draws)} and {len(other.draws)}")
+        return Bootstrap.of(self.value - other.value, self.draws - other.draws)
+
+
+def redrawn(n: int, draws: int, seed: int) -> Tensor:
+    """Indices (draws, n) of samples redrawn with replacement: the same for all statistics of one n, draws and seed.
+
+    >>> import gahb, torch
+    >>> gahb.statistics.redrawn(4, draws=100, seed=0).shape
+    torch.Size([100, 4])
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(n, (positive_int("draws", draws), n), generator=generator)
+
+
+def line_slope(x: Tensor, y: Tensor) -> Tensor:
+    r"""Slope of the least-squares line of each column of y (S, …) against x (S,).
+
+    $$\frac{\sum_s (x_s - \bar x)\, y_s}{\sum_s (x_s - \bar x)^2}$$
+
+    >>> import gahb, torch
+    >>> gahb.statistics.line_slope(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 3.0, 5.0]))
+    tensor(2.)
+    """
+    x = x - x.mean()
+    return (x @ y) / x.square().sum()
 
 
 def crossing(differences: Mapping[int, Tensor], *, draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
@@ -80,15 +179,25 @@ def crossing(differences: Mapping[int, Tensor], *, draws: int = 1000, seed: int 
 
     Parameters
     ----------
-    differences : N → (n,) values, n the same for all N; at least two N.
+    differences : N → (n,) values, n the same for all N; at least two N ≥ 1.
+    draws, seed : of the bootstrap.
+
+    Raises
+    ------
+    ValueError for fewer than two N, N < 1, or draws < 1.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> n, low, high = gahb.crossing({10: torch.full((8,), -1.0), 1000: torch.full((8,), 1.0)})
+    >>> round(n), round(low), round(high)
+    (100, 100, 100)
     """
     sizes = sorted(differences)
     values = torch.stack([differences[size].double() for size in sizes])  # (sizes, n)
     if len(sizes) < 2 or sizes[0] < 1:
         raise ValueError(f"differences must be of at least two N ≥ 1, got {sizes}")
-    generator = torch.Generator().manual_seed(seed)
-    n = values.shape[1]
-    picks = torch.randint(n, (positive_int("draws", draws), n), generator=generator)
+    picks = redrawn(values.shape[1], draws, seed)
     means = torch.cat([values.mean(dim=1)[None], values[:, picks].mean(dim=2).T])  # (1 + draws, sizes)
     logs = torch.tensor(sizes, dtype=torch.float64).log()
     turns = (means[:, :-1] < 0) & (means[:, 1:] >= 0)
@@ -96,5 +205,5 @@ def crossing(differences: Mapping[int, Tensor], *, draws: int = 1000, seed: int 
     a, b = means.gather(1, place), means.gather(1, place + 1)
     here = logs[place] + (logs[place + 1] - logs[place]) * a / (a - b)
     crossed = torch.where(turns.any(dim=1), here[:, 0], torch.nan).exp()
-    low, high = crossed[1:].nanquantile(crossed.new_tensor([0.025, 0.975])).tolist()
-    return crossed[0].item(), low, high
+    found = Bootstrap.of(crossed[0].item(), crossed[1:])
+    return found.value, *found.interval

@@ -172,10 +172,10 @@ def test_refuses(monkeypatch):
     assert basis_module._memory(torch.device("cpu")) > 1e8
 
 
-def test_beyond_is_the_compressed_matrix():
+def test_a_deflated_basis_is_that_of_the_compressed_matrix():
     A, y, directions = covariance(9), normal(2, 1, 3, 3), normal(2, 3, 1, 3, 3, seed=1)
     whole = gahb.adaptive_basis(linear(A), y)
-    out = basis_module.beyond(whole, directions)
+    out = basis_module.deflated_basis(whole, directions)
     assert out.eigenvectors.shape == (2, 6, 1, 3, 3) and float(out.residuals.max()) < 1e-10
     e = out.eigenvectors.flatten(2)
     assert float((e @ directions.flatten(2).mT).abs().max()) < 1e-10
@@ -186,12 +186,12 @@ def test_beyond_is_the_compressed_matrix():
         torch.testing.assert_close(values, expected[:6])
 
 
-def test_beyond_needs_the_whole_basis_and_directions_that_fit():
+def test_a_deflated_basis_needs_the_whole_basis_and_directions_that_fit():
     y = normal(1, 1, 3, 3)
     with pytest.raises(ValueError, match="basis must have all d = 9 vectors, got k = 4"):
-        basis_module.beyond(gahb.adaptive_basis(linear(covariance(9)), y, k=4), normal(1, 2, 1, 3, 3))
+        basis_module.deflated_basis(gahb.adaptive_basis(linear(covariance(9)), y, k=4), normal(1, 2, 1, 3, 3))
     with pytest.raises(ValueError, match=r"directions must be \(1, K, 1, 3, 3\), got \(1, 2, 9\)"):
-        basis_module.beyond(gahb.adaptive_basis(linear(covariance(9)), y), normal(1, 2, 9))
+        basis_module.deflated_basis(gahb.adaptive_basis(linear(covariance(9)), y), normal(1, 2, 9))
 
 
 def test_the_optimum_of_disks_keeps_their_tangent_space_and_nothing_beyond():
@@ -200,6 +200,6 @@ def test_the_optimum_of_disks_keeps_their_tangent_space_and_nothing_beyond():
     shape = [torch.tensor(v) for v in ([[0.43, 0.52]], [0.21], [0.9], [0.2])]
     y = disk_images(*shape, 12).double() + 0.005 * normal(1, 1, 12, 12)
     whole, tangents = gahb.adaptive_basis(gahb.OptimalDisks(12), y, 0.005), disk_tangents(*shape, 12)
-    rest = basis_module.beyond(whole, tangents)
+    rest = basis_module.deflated_basis(whole, tangents)
     assert abs(whole.eigenvalues.sum().item() - 5) < 0.1
     assert rest.eigenvalues[0, 0] < 0.05

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad, solve_ivp
 
 import gahb
-from gahb.measure.kl import gaussian_divergence, quadrature_weights, remembered
+from gahb.measure.kl import cached, gaussian_divergence, quadrature_weights
 
 F64 = torch.float64
 ID = torch.eye(2, dtype=F64)
@@ -311,14 +311,14 @@ def test_gaussian_divergence_refuses(change, message):
 # --- behaviour -----------------------------------------------------------------------------
 
 
-def test_remembered_asks_once_for_the_same_points():
+def test_cached_asks_once_for_the_same_points():
     asked = []
 
     def denoiser(y, sigma=None):
         asked.append(sigma)
         return y / 2
 
-    kept, x = remembered(denoiser), normal(20)
+    kept, x = cached(denoiser), normal(20)
     runs = [gahb.kl_bound(lambda y, sigma: y, kept, x, levels(3), batch=10) for _ in range(2)]
     assert runs[0].value == runs[1].value and len(asked) == 6
     assert torch.equal(kept(x, 0.5), x / 2) and torch.equal(kept(x.float(), 0.5), x.float() / 2)

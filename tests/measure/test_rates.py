@@ -68,7 +68,8 @@ def test_wiener_slopes_are_the_derivative():
     P, h = spectrum(16, 3.0), 1e-4
     for sigma, slope in zip(SIGMAS, rates.wiener_slopes(P, SIGMAS)):
         around = [sigma * math.exp(-h), sigma * math.exp(h)]
-        assert slope == pytest.approx(float(rates.local_slopes(around, rates.wiener_error(P, around))), rel=1e-6)
+        low, high = rates.wiener_error(P, around).log().tolist()
+        assert slope == pytest.approx((high - low) / (4 * h), rel=1e-6)
 
 
 @pytest.mark.parametrize("alpha", [1.0, 2.0, 3.0])
@@ -117,7 +118,6 @@ def test_slope_of_a_power_law(exponent, constant):
     found = rates.slope(mse[:, None].expand(-1, 3), SIGMAS, draws=5)
     assert found.value == pytest.approx(exponent, abs=1e-9)
     assert found.stderr == pytest.approx(0, abs=1e-9)
-    torch.testing.assert_close(rates.local_slopes(SIGMAS, mse), torch.full((2,), exponent, dtype=F64))
 
 
 def test_slope_takes_only_the_levels_within():
@@ -149,7 +149,7 @@ def test_differences_are_paired():
     difference = two - one
     assert difference.value == pytest.approx(0.15)
     assert difference.stderr == pytest.approx(0, abs=1e-9) and one.stderr > 0.01
-    with pytest.raises(ValueError, match="as many draws, got 1000 and 10"):
+    with pytest.raises(ValueError, match="draws must be as many, got 1000 and 10"):
         one - rates.slope(scale * common, SIGMAS, draws=10)
 
 
