@@ -56,6 +56,21 @@ def test_images_seen(bench, capsys):
     assert "paper" in printed and re.search(r"σ = 0.02: (1/\d+ of the images|not reached)", printed)
 
 
+def test_recipe(bench, capsys, monkeypatch):
+    """The ratio is of the time of both runs, at the first share of the steps that reaches the old error."""
+    module = bench("recipe")
+    found = {"adam": (20.0, 8.0), "muon": (19.0, 0.5)}
+    monkeypatch.setattr(module, "run", lambda name, steps, how: (
+        (20.5, 1.0) if how["optimiser"] == "muon" and steps >= 500 else found[how["optimiser"]]))
+    module.main(2000)
+    said = capsys.readouterr().out
+    assert said.count("8.0 times less time for 20.00 dB (goal 4)") == len(module.CLASSES)
+    monkeypatch.undo()
+    monkeypatch.setitem(module.CLASSES, "C² images, 16×16", (8, {}, (4, 1)))
+    psnr, _ = module.run("C² images, 16×16", 3, dict(optimiser="adam"))
+    assert 0 < psnr < 60
+
+
 def test_calpha(bench, capsys, monkeypatch):
     """Its reference has the law of `c_alpha`, which it asserts; half its goal here, where other tests run beside it."""
     module = bench("calpha")

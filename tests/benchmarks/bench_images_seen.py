@@ -61,7 +61,7 @@ def main(steps: int = 2048) -> None:
     while share > 1 and not reached:
         share //= 2
         reached = psnr(steps // share, paper=False)[at] >= goal
-    while share >= 4 and psnr(steps // (2 * share), paper=False)[at] >= goal:
+    while share >= 4 and steps >= 2 * share and psnr(steps // (2 * share), paper=False)[at] >= goal:
         share *= 2
     verdict = f"1/{share} of the images of the paper's schedule" if reached else "not reached"
     print(f"{goal:.2f} dB at σ = 0.02: {verdict} (goal 1/4)")
