@@ -13,7 +13,32 @@ from torch import Tensor
 
 
 def analyse(y: Tensor, wavelet: str, levels: int) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
-    """Orthonormal wavelet coefficients: coarse, and three details a level, finest first."""
+    """Orthonormal wavelet coefficients: coarse, and three details a level, finest first.
+
+    One level, with W and V the orthogonal matrices of :func:`wavelet_matrix`
+    for rows and columns, is $y \\mapsto W y V^\\top$, whose top left quarter is
+    coarse and is transformed again. It stops early where a side is odd.
+
+    Parameters
+    ----------
+    y : images (…, H, W). wavelet : an orthogonal wavelet of PyWavelets.
+    levels : at most that many.
+
+    Returns
+    -------
+    The coarse part (…, H / 2^L, W / 2^L), and for each of the L levels the
+    horizontal, vertical and diagonal details.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> y = torch.rand(2, 1, 8, 8)
+    >>> coarse, details = gahb.transforms.analyse(y, "haar", 2)
+    >>> coarse.shape, [level[0].shape for level in details]
+    (torch.Size([2, 1, 2, 2]), [torch.Size([2, 1, 4, 4]), torch.Size([2, 1, 2, 2])])
+    >>> torch.allclose(gahb.transforms.synthesise(coarse, details, "haar"), y, atol=1e-6)
+    True
+    """
     details = []
     for _ in range(levels):
         rows, columns = y.shape[-2:]
@@ -27,7 +52,14 @@ def analyse(y: Tensor, wavelet: str, levels: int) -> tuple[Tensor, list[tuple[Te
 
 
 def synthesise(coarse: Tensor, details: list[tuple[Tensor, Tensor, Tensor]], wavelet: str) -> Tensor:
-    """Inverse of `analyse`."""
+    """Inverse of `analyse`.
+
+    >>> import gahb, torch
+    >>> y = torch.rand(2, 1, 8, 8)
+    >>> back = gahb.transforms.synthesise(*gahb.transforms.analyse(y, "sym4", 3), "sym4")
+    >>> torch.allclose(back, y, atol=1e-5)
+    True
+    """
     y = coarse
     for horizontal, vertical, diagonal in reversed(details):
         y = torch.cat([torch.cat([y, horizontal], dim=-1), torch.cat([vertical, diagonal], dim=-1)], dim=-2)
@@ -37,19 +69,37 @@ def synthesise(coarse: Tensor, details: list[tuple[Tensor, Tensor, Tensor]], wav
 
 @cache
 def wavelet_matrix(n: int, wavelet: str) -> Tensor:
-    """One level of the periodised transform as an orthogonal (n, n) matrix: coarse rows, then detail rows."""
+    """One level of the periodised transform as an orthogonal (n, n) matrix: coarse rows, then detail rows.
+
+    >>> import gahb, torch
+    >>> W = gahb.transforms.wavelet_matrix(8, "sym4")
+    >>> torch.allclose(W @ W.T, torch.eye(8, dtype=torch.float64))
+    True
+    """
     coarse, detail = pywt.dwt(np.eye(n), wavelet, mode="periodization", axis=0)
     return torch.from_numpy(np.concatenate([coarse, detail]))
 
 
 def dct(images: Tensor) -> Tensor:
-    """Orthonormal cosine transform of the last two axes (DCT-II)."""
+    """Orthonormal cosine transform of the last two axes (DCT-II).
+
+    >>> import gahb, torch
+    >>> y = torch.rand(1, 4, 6)
+    >>> torch.allclose(gahb.transforms.dct(y).norm(), y.norm())
+    True
+    """
     height, width = images.shape[-2:]
     return dct_matrix(height).to(images) @ images @ dct_matrix(width).to(images).T
 
 
 def dct_vectors(count: int, height: int, width: int) -> Tensor:
-    """The cosine basis by rising frequency, as eigenvectors are given: (1, count, 1, H, W), float32."""
+    """The cosine basis by rising frequency, as eigenvectors are given: (1, count, 1, H, W), float32.
+
+    >>> import gahb, torch
+    >>> vectors = gahb.transforms.dct_vectors(16, 4, 4).flatten(2)[0]
+    >>> torch.allclose(vectors @ vectors.T, torch.eye(16), atol=1e-6)
+    True
+    """
     squared = (torch.arange(height)[:, None] / height) ** 2 + (torch.arange(width) / width) ** 2
     order = squared.flatten().argsort(stable=True)[:count]
     C, D = dct_matrix(height), dct_matrix(width)

@@ -27,7 +27,7 @@ class _ClosedForm(Placed):
     def __repr__(self) -> str:
         return described(self, d=self.d)
 
-    def __call__(self, y: Tensor, sigma=None) -> Tensor:
+    def __call__(self, y: Tensor, sigma: float | Tensor | None = None) -> Tensor:
         flat, variance = self._prepare(y, sigma)
         return self._mean(flat, variance).reshape(y.shape).to(y.dtype)
 
@@ -64,6 +64,21 @@ class Empirical(_ClosedForm):
         not copied: a memory-mapped array (``torch.from_numpy(numpy.memmap(…))``)
         may be larger than memory.
     block : images read at a time.
+
+    Raises
+    ------
+    ValueError for no images, images that are not finite or block < 1; in a
+    call, for points of another size and a sigma that is None or not positive.
+
+    Examples
+    --------
+    Between two images, and near one of them:
+
+    >>> import gahb, torch
+    >>> f = gahb.Empirical(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+    >>> f(torch.tensor([[0.5, 0.5], [0.9, 0.9]]), 0.2)
+    tensor([[0.5000, 0.5000],
+            [1.0000, 1.0000]])
     """
 
     def __init__(self, images: Tensor, *, block: int = 1024):
@@ -90,7 +105,7 @@ class Empirical(_ClosedForm):
 
     to.__doc__ = Placed.to.__doc__
 
-    def __call__(self, y: Tensor, sigma=None) -> Tensor:
+    def __call__(self, y: Tensor, sigma: float | Tensor | None = None) -> Tensor:
         flat, variance = self._prepare(y, sigma)
         # uint8 images: everything in units of 1/255; images on another device come block by block
         scale, exact = self._scale, y.dtype == torch.float64
@@ -107,6 +122,20 @@ class Gaussian(_ClosedForm):
     Parameters
     ----------
     mean : (d,) or image-shaped. covariance : (d, d), symmetric, eigenvalues ≥ 0.
+
+    Raises
+    ------
+    ValueError for a covariance that is not (d, d), symmetric and finite with
+    eigenvalues ≥ 0; in a call as for :class:`gahb.Empirical`.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> f = gahb.Gaussian(torch.zeros(2), torch.diag(torch.tensor([3.0, 0.0])))
+    >>> f(torch.tensor([[1.0, 1.0]]), 1.0)
+    tensor([[0.7500, 0.0000]])
+    >>> f
+    Gaussian(shape=(2,))
     """
 
     def __init__(self, mean: Tensor, covariance: Tensor):
@@ -125,6 +154,12 @@ class Gaussian(_ClosedForm):
         r"""With the mean and covariance of `images` (n, …): the linear optimum of the set itself.
 
         $$\mu = \tfrac1n \sum_i x_i, \qquad C = \tfrac1n \sum_i (x_i - \mu)(x_i - \mu)^\top$$
+
+        Needs d² numbers, d the values of an image. ValueError for no images.
+
+        >>> import gahb, torch
+        >>> gahb.Gaussian.of(gahb.images.disks(20, 8))
+        Gaussian(shape=(1, 8, 8))
         """
         if images.ndim < 2 or len(images) == 0:
             raise ValueError(f"images must be (n, …) with n ≥ 1, got {tuple(images.shape)}")
@@ -138,7 +173,7 @@ class Gaussian(_ClosedForm):
         shrinkage = spectrum / (spectrum + variance[:, None])
         return mean + ((y - mean) @ basis * shrinkage) @ basis.T
 
-    def log_density(self, y: Tensor, sigma) -> Tensor:
+    def log_density(self, y: Tensor, sigma: float | Tensor) -> Tensor:
         r"""$\log p_\sigma(y)$ (B,), in nats."""
         return _mixture_of(self).log_density(y, sigma)
 
@@ -149,7 +184,7 @@ class Gaussian(_ClosedForm):
 
         >>> import gahb, torch
         >>> points = gahb.Gaussian(torch.zeros(2), torch.diag(torch.tensor([4.0, 0.0]))).sample(1000, seed=1)
-        >>> points.std(dim=0).round(decimals=1)
+        >>> points.std(dim=0).round()
         tensor([2., 0.], dtype=torch.float64)
         """
         positive_int("n", n)
@@ -172,6 +207,23 @@ class GaussianMixture(_ClosedForm):
     weights : (K,), positive, summing to one (to 1e-6).
     means : (K, d) or (K, C, H, W).
     covariances : (K, d, d); singular ones (points, lines) are allowed.
+
+    Raises
+    ------
+    ValueError for weights that are not positive or do not sum to one, and for
+    means or covariances that do not fit or are no covariances; in a call as for
+    :class:`gahb.Empirical`.
+
+    Examples
+    --------
+    Two points of the plane:
+
+    >>> import gahb, torch
+    >>> means = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+    >>> f = gahb.GaussianMixture(torch.tensor([0.5, 0.5]), means, torch.zeros(2, 2, 2))
+    >>> f(torch.tensor([[0.0, 0.0], [0.9, 0.0]]), 0.3)
+    tensor([[0., 0.],
+            [1., 0.]])
     """
 
     def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor):
@@ -215,12 +267,29 @@ class GaussianMixture(_ClosedForm):
         log, component_means = self._components(y, variance)
         return torch.einsum("bk,bkd->bd", log.softmax(dim=1), component_means)
 
-    def log_density(self, y: Tensor, sigma) -> Tensor:
-        r"""$\log p_\sigma(y)$ (B,), in nats."""
+    def log_density(self, y: Tensor, sigma: float | Tensor) -> Tensor:
+        r"""$\log p_\sigma(y)$ (B,), in nats.
+
+        Arguments as for the denoiser.
+
+        >>> import gahb, torch
+        >>> f = gahb.GaussianMixture(torch.ones(1), torch.zeros(1, 2), torch.zeros(1, 2, 2))
+        >>> f.log_density(torch.zeros(1, 2), 1.0).exp() * 2 * torch.pi
+        tensor([1.], dtype=torch.float64)
+        """
         return self._components(*self._prepare(y, sigma))[0].logsumexp(dim=1)
 
-    def posterior_covariance(self, y: Tensor, sigma) -> Tensor:
-        r"""$\mathrm{Cov}[x \mid y]$ (B, d, d): the law of total covariance over components."""
+    def posterior_covariance(self, y: Tensor, sigma: float | Tensor) -> Tensor:
+        r"""$\mathrm{Cov}[x \mid y]$ (B, d, d): the law of total covariance over components.
+
+        Arguments as for the denoiser.
+
+        >>> import gahb, torch
+        >>> f = gahb.GaussianMixture(torch.ones(1), torch.zeros(1, 2), torch.eye(2)[None])
+        >>> f.posterior_covariance(torch.zeros(1, 2), 1.0)
+        tensor([[[0.5000, 0.0000],
+                 [0.0000, 0.5000]]], dtype=torch.float64)
+        """
         y, variance = self._prepare(y, sigma)
         log, means = self._components(y, variance)
         r = log.softmax(dim=1)
@@ -231,7 +300,15 @@ class GaussianMixture(_ClosedForm):
         return within + torch.einsum("bk,bkd,bke->bde", r, centred, centred)
 
     def sample(self, n: int, *, seed: int = 0) -> Tensor:
-        """n points of the mixture (without noise), shaped like its means, float64."""
+        """n points of the mixture (without noise), shaped like its means, float64.
+
+        ValueError for n < 1.
+
+        >>> import gahb, torch
+        >>> f = gahb.GaussianMixture(torch.ones(1), torch.ones(1, 2), torch.zeros(1, 2, 2))
+        >>> f.sample(1)
+        tensor([[1., 1.]], dtype=torch.float64)
+        """
         positive_int("n", n)
         generator = torch.Generator().manual_seed(seed)
         which = torch.multinomial(self.weights, n, replacement=True, generator=generator)

@@ -1,6 +1,6 @@
 """The Jacobian of a denoiser: products with it, its eigenvectors, its trace, its rows."""
 
-from .basis import AdaptiveBasis, adaptive_basis
+from .basis import AdaptiveBasis, adaptive_basis, deflated_basis
 from .filters import adaptive_filters
 from .operator import Jacobian
 from .traces import TraceEstimate, divergence, effective_dimension, trace_estimate
@@ -11,6 +11,7 @@ __all__ = [
     "TraceEstimate",
     "adaptive_basis",
     "adaptive_filters",
+    "deflated_basis",
     "divergence",
     "effective_dimension",
     "trace_estimate",

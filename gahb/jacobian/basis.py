@@ -20,12 +20,21 @@ from torch import Tensor
 
 from .._points import as_block, as_columns, batches, sigma_of, unit_vectors
 from .._validate import check_points, positive_int, positive_number
+from ..contract import Denoiser
 from .operator import Jacobian
 
 
 @dataclass(frozen=True)
 class AdaptiveBasis:
-    r"""Eigenvectors of $S = (J + J^\top)/2$ at each of B points, by descending eigenvalue."""
+    r"""Eigenvectors of $S = (J + J^\top)/2$ at each of B points, by descending eigenvalue.
+
+    From :func:`gahb.adaptive_basis`.
+
+    >>> import gahb, torch
+    >>> basis = gahb.adaptive_basis(gahb.BFCNN(4, 3).eval(), torch.rand(2, 1, 4, 4))
+    >>> basis.eigenvalues.shape, basis.eigenvectors.shape
+    (torch.Size([2, 16]), torch.Size([2, 16, 1, 4, 4]))
+    """
 
     eigenvalues: Tensor  #: (B, k) λ, descending
     eigenvectors: Tensor  #: (B, k, …) orthonormal, each shaped like a point of y
@@ -40,7 +49,14 @@ class AdaptiveBasis:
 
 
 def adaptive_basis(
-    denoiser, y: Tensor, sigma=None, *, k: int | None = None, tol: float = 1e-3, block: int = 8, seed: int = 0
+    denoiser: Denoiser,
+    y: Tensor,
+    sigma: float | Tensor | None = None,
+    *,
+    k: int | None = None,
+    tol: float = 1e-3,
+    block: int = 8,
+    seed: int = 0,
 ) -> AdaptiveBasis:
     r"""Adaptive basis of `denoiser` at points y, in the dtype and on the device of y.
 
@@ -68,6 +84,26 @@ def adaptive_basis(
     ArithmeticError
         if `tol` is not met by the time that a dense basis would have cost
         less (d products, or 2048): what was reached.
+
+    Examples
+    --------
+    The optimal denoiser of a Gaussian has the basis of its covariance, with
+    $\lambda = c/(c + \sigma^2)$:
+
+    >>> import gahb, torch
+    >>> f = gahb.Gaussian(torch.zeros(3), torch.diag(torch.tensor([1.0, 4.0, 9.0])))
+    >>> basis = gahb.adaptive_basis(f, torch.zeros(1, 3), sigma=1.0)
+    >>> basis.eigenvalues
+    tensor([[0.9000, 0.8000, 0.5000]])
+    >>> basis.eigenvectors[0, 0].abs()
+    tensor([0., 0., 1.])
+
+    The first 5 of the 256 vectors of a network at a picture:
+
+    >>> network = gahb.BFCNN(4, 3).eval()
+    >>> basis = gahb.adaptive_basis(network, gahb.images.disks(1, 16), k=5)
+    >>> basis.eigenvectors.shape, bool((basis.residuals < 1e-3).all())
+    (torch.Size([1, 5, 1, 16, 16]), True)
     """
     check_points("y", y)
     d = y[0].numel() if len(y) else 0
@@ -264,6 +300,12 @@ def deflated_basis(basis: AdaptiveBasis, directions: Tensor) -> AdaptiveBasis:
     are d − K vectors; `asymmetry` and `products` are those of S.
 
     ValueError unless `basis` has all d vectors.
+
+    >>> import gahb, torch
+    >>> f = gahb.Gaussian(torch.zeros(3), torch.diag(torch.tensor([1.0, 4.0, 9.0])))
+    >>> basis = gahb.adaptive_basis(f, torch.zeros(1, 3), sigma=1.0)
+    >>> gahb.jacobian.deflated_basis(basis, torch.tensor([[[0.0, 0.0, 1.0]]])).eigenvalues
+    tensor([[0.8000, 0.5000]])
     """
     B, k = basis.eigenvalues.shape
     shape, d = basis.eigenvectors.shape[2:], basis.eigenvectors[0, 0].numel()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from .._points import unit_vectors
+from ..contract import Denoiser
 from .operator import Jacobian
 
 
-def adaptive_filters(denoiser, y: Tensor, sigma=None, *, pixels) -> Tensor:
+def adaptive_filters(
+    denoiser: Denoiser, y: Tensor, sigma: float | Tensor | None = None, *, pixels: Tensor | Sequence[Sequence[int]]
+) -> Tensor:
     r"""Rows of the Jacobian: the filters $\partial f_i/\partial y$ that make pixel i of the denoised image.
 
     For a bias-free network $f_i(y) = \langle \partial f_i/\partial y, y\rangle$.
@@ -22,6 +27,18 @@ def adaptive_filters(denoiser, y: Tensor, sigma=None, *, pixels) -> Tensor:
     Returns
     -------
     (B, P, C, H, W). ValueError for a pixel outside the image.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> x = torch.rand(1, 1, 4, 4)
+    >>> def blur(y, sigma=None):
+    ...     return torch.nn.functional.avg_pool2d(y, 3, stride=1, padding=1)
+    >>> (9 * gahb.adaptive_filters(blur, x, pixels=[(1, 1)])[0, 0, 0]).round(decimals=4)
+    tensor([[1., 1., 1., 0.],
+            [1., 1., 1., 0.],
+            [1., 1., 1., 0.],
+            [0., 0., 0., 0.]])
     """
     jacobian = Jacobian(denoiser, y, sigma)
     pixels, sizes = torch.as_tensor(pixels).cpu(), torch.tensor(y.shape[1:])

@@ -104,6 +104,11 @@ class _Recorder(TorchDispatchMode):
         self.steps: list[_Step] = []
         self._alive = [y]  # so that no id is used twice
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Asked by torch: with True it would load its compiler at the first call, which takes seconds."""
+        return False
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         if any(id(leaf) in self.slots for leaf in tree_leaves((args, kwargs))):

@@ -2,8 +2,9 @@ r"""The Jacobian of a denoiser, $J = \nabla f(y)$, as a linear map: products wit
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -28,6 +29,15 @@ class Jacobian:
         for a network in training mode, y that is not finite, sigma ≤ 0, and a
         denoiser whose answer is not finite, or not shaped, typed and placed
         like y.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> A = torch.tensor([[2.0, 1.0], [0.0, 1.0]])
+    >>> jacobian = gahb.jacobian.Jacobian(lambda y, sigma=None: y @ A.T, torch.zeros(1, 2))
+    >>> v = torch.tensor([[[0.0, 1.0]]])  # one direction at one point: (K, B, d)
+    >>> jacobian.forward(v), jacobian.transposed(v)
+    (tensor([[[1., 1.]]]), tensor([[[0., 1.]]]))
     """
 
     def __init__(self, denoiser: Denoiser, y: Tensor, sigma: float | Tensor | None = None):
@@ -74,16 +84,22 @@ def derivative_settings() -> Iterator[None]:
     """Torch as products with J need it; afterwards as it was.
 
     Without gradients of its own; without the ten-bit products that CUDA takes
-    for float32 by default; and attention by its formula, for torch's fused
-    kernels have no derivative in forward mode.
+    for float32 by default; attention by its formula, as torch's fused kernels
+    have no derivative in forward mode; and compiled networks as they were
+    before, as their derivatives would be compiled anew at every point.
     """
     cudnn, matmul, attention = torch.backends.cudnn, torch.backends.cuda.matmul, torch.backends.mha
     before = cudnn.allow_tf32, matmul.allow_tf32, attention.get_fastpath_enabled()
     cudnn.allow_tf32 = matmul.allow_tf32 = False
     attention.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _uncompiled():
             yield
     finally:
         cudnn.allow_tf32, matmul.allow_tf32 = before[:2]
         attention.set_fastpath_enabled(before[2])
+
+
+def _uncompiled() -> AbstractContextManager:
+    """Nothing is compiled inside; where nothing has been compiled before, torch's compiler is not even loaded."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()

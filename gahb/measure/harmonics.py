@@ -14,6 +14,7 @@ a quadratic form A, which rotations within a band leave as it is. Vectors are
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from ..jacobian.basis import AdaptiveBasis
 from ..transforms import analyse, dct, dct_matrix
 
 
-def cuts(basis: AdaptiveBasis, edges) -> Tensor:
+def cuts(basis: AdaptiveBasis, edges: Sequence[int]) -> Tensor:
     """Where bands begin and end, (B, n + 1): for every edge, the clearest gap within a fifth of it.
 
     `edges` are n + 1 increasing counts of eigenvectors, 0 first; of the gaps
@@ -32,6 +33,24 @@ def cuts(basis: AdaptiveBasis, edges) -> Tensor:
     the residuals on both sides is taken. The end of the basis may be an edge
     only if all d vectors are there. ArithmeticError if no gap is wider than
     its residuals.
+
+    Parameters
+    ----------
+    basis : of :func:`gahb.adaptive_basis`, k vectors at each of B points.
+    edges : n + 1 integers.
+
+    Raises
+    ------
+    ValueError for edges that do not increase from 0 to at most k − 1, or d;
+    ArithmeticError where the residuals hide every gap near an edge.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> f = gahb.Gaussian(torch.zeros(8), torch.diag(torch.tensor([9.0, 9, 9, 9, 1, 1, 1, 1])))
+    >>> basis = gahb.adaptive_basis(f, torch.zeros(1, 8), sigma=1.0)
+    >>> gahb.harmonics.cuts(basis, [0, 4, 8])
+    tensor([[0, 4, 8]])
     """
     values, residuals = basis.eigenvalues, basis.residuals
     k, d = values.shape[1], basis.eigenvectors[0, 0].numel()
@@ -54,7 +73,14 @@ def cuts(basis: AdaptiveBasis, edges) -> Tensor:
 
 
 def band_means(values: Tensor, cuts: Tensor) -> Tensor:
-    r"""$\operatorname{tr}(P_b A)/\operatorname{rank} P_b$ (B, n) from $e_k^\top A e_k$ of single vectors, (B, k)."""
+    r"""$\operatorname{tr}(P_b A)/\operatorname{rank} P_b$ (B, n) from $e_k^\top A e_k$ of single vectors, (B, k).
+
+    `values` (B, k) are numbers of single vectors, `cuts` (B, n + 1) the ends of bands.
+
+    >>> import gahb, torch
+    >>> gahb.harmonics.band_means(torch.tensor([[4.0, 2.0, 1.0]]), torch.tensor([[0, 2, 3]]))
+    tensor([[3., 1.]])
+    """
     sums = pad(values.cumsum(dim=1), (1, 0)).gather(1, cuts.expand(len(values), -1))
     return sums.diff(dim=1) / cuts.diff(dim=1)
 
@@ -68,6 +94,20 @@ def frequency(vectors: Tensor, cuts: Tensor, *, periodic: bool = False) -> Tenso
     for periodic images. By Rice's formula a random vector of the band crosses
     zero $2\nu$ times a pixel or, if it goes in all directions alike,
     $\sqrt2\,\nu$ times along a line. White noise has $\nu$ near 0.41.
+
+    Parameters
+    ----------
+    vectors : (B, k, C, H, W), of unit norm. cuts : (B, n + 1), of :func:`cuts`.
+    periodic : whether the images go on periodically.
+
+    Examples
+    --------
+    The cosines of a picture of 16×16, one by one; the first is constant:
+
+    >>> import gahb, torch
+    >>> vectors = gahb.transforms.dct_vectors(4, 16, 16)
+    >>> gahb.harmonics.frequency(vectors, torch.arange(5)[None]).round(decimals=4)
+    tensor([[0.0000, 0.0312, 0.0312, 0.0442]])
     """
     height, width = vectors.shape[-2:]
     if periodic:
@@ -90,6 +130,21 @@ def alignment(vectors: Tensor, images: Tensor, cuts: Tensor, *, scale: float = 1
     direction across the contour and the difference of the eigenvalues of the
     image's structure tensor, smoothed at `scale` pixels (Bigün & Granlund
     1987). 1: along the contours everywhere; 0: no preference; −1: across.
+
+    Parameters
+    ----------
+    vectors : (B, k, C, H, W). images : (B, C, H, W). cuts : (B, n + 1).
+    scale : of the window of the structure tensor, in pixels, positive.
+
+    Examples
+    --------
+    A picture of stripes; the first vector has its level lines, the second those across:
+
+    >>> import gahb, torch
+    >>> stripes = torch.cos(torch.arange(16) * 0.6).expand(1, 1, 16, 16)
+    >>> vectors = torch.stack([stripes, stripes.mT], dim=1)
+    >>> gahb.harmonics.alignment(vectors, stripes, torch.tensor([[0, 1, 2]])).round(decimals=3)
+    tensor([[ 1., -1.]])
     """
     across, along, _ = _by_direction(vectors, images, scale)
     return band_means(across - along, cuts) / band_means(across + along, cuts).clamp(min=_tiny(across))
@@ -103,6 +158,14 @@ def frequency_along(vectors: Tensor, images: Tensor, cuts: Tensor, *, scale: flo
 
     with t the direction of the contour, and w as in :func:`alignment`. Taken from
     differences between neighbours, which see less of what is near the highest frequency.
+
+    Arguments as for :func:`alignment`.
+
+    >>> import gahb, torch
+    >>> stripes = torch.cos(torch.arange(16) * 0.6).expand(1, 1, 16, 16)
+    >>> vectors = torch.stack([stripes, stripes.mT], dim=1)
+    >>> gahb.harmonics.frequency_along(vectors, stripes, torch.tensor([[0, 1, 2]])).round(decimals=3)
+    tensor([[0.0000, 0.0980]])
     """
     _, along, energy = _by_direction(vectors, images, scale)
     return (band_means(along, cuts) / band_means(energy, cuts).clamp(min=_tiny(along))).sqrt() / (2 * math.pi)
@@ -114,6 +177,25 @@ def contour_share(vectors: Tensor, images: Tensor, cuts: Tensor, *, area: float 
     $\operatorname{tr}(P_b M)/\operatorname{rank} P_b$ with M the part `area` of
     the pixels where the image's structure tensor, smoothed at `scale`, has the
     largest trace. A basis that does not know the image has a share near `area`.
+
+    Parameters
+    ----------
+    vectors : (B, k, C, H, W), of unit norm. images : (B, C, H, W). cuts : (B, n + 1).
+    area : share of the pixels, between 0 and 1. scale : in pixels, positive.
+
+    Raises
+    ------
+    ValueError for an area outside (0, 1) or a scale that is not positive.
+
+    Examples
+    --------
+    Cosines do not know where a disk has its edge:
+
+    >>> import gahb, torch
+    >>> vectors = gahb.transforms.dct_vectors(256, 16, 16)
+    >>> share = gahb.harmonics.contour_share(vectors, gahb.images.disks(1, 16), torch.tensor([[0, 256]]))
+    >>> share.round(decimals=2)
+    tensor([[0.2000]])
     """
     if not 0 < area < 1:
         raise ValueError(f"area must lie between 0 and 1, got {area!r}")
@@ -130,6 +212,13 @@ def principal_cosines(a: Tensor, b: Tensor) -> Tensor:
     The mean of their squares is $\|P_a P_b\|_F^2 / \min(k, l)$: 1 if one span
     holds the other, and near max(k, l)/d for spans at random. Vectors need not
     be orthonormal.
+
+    ValueError or TypeError for what is no batch of points.
+
+    >>> import gahb, torch
+    >>> e = torch.eye(3)
+    >>> gahb.harmonics.principal_cosines(e[None, :2], e[None, 1:]).abs()
+    tensor([[1., 0.]])
     """
     check_points("a", a), check_points("b", b)
     Q = [torch.linalg.qr(v.flatten(2).mT).Q for v in (a, b)]
@@ -141,6 +230,18 @@ def deform(images: Tensor, amplitude: float, *, seed: int = 0, waves: int = 3) -
 
     The displacement is a sum of cosines of at most `waves` half-periods a side;
     what is asked for from outside the image is taken from its border.
+
+    Parameters
+    ----------
+    images : (…, H, W). amplitude : in pixels, positive. seed : of the displacement.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> x = gahb.images.disks(2, 16)
+    >>> moved = gahb.harmonics.deform(x, 0.5)
+    >>> moved.shape, bool(0 < (moved - x).abs().mean() < 0.1)
+    (torch.Size([2, 1, 16, 16]), True)
     """
     positive_number("amplitude", amplitude)
     height, width = images.shape[-2:]
@@ -163,6 +264,10 @@ def terms_left(coefficients: Tensor, energy: Tensor | None = None, *, best: bool
 
     with $I_m$ the m largest of the `coefficients` (B, K), or with `best=False`
     the first m. `energy` is $\|x\|^2$ (B,), where the basis is not complete.
+
+    >>> import gahb, torch
+    >>> gahb.harmonics.terms_left(torch.tensor([[1.0, 3.0, 0.0]])).round(decimals=4)
+    tensor([[1.0000, 0.1000, 0.0000, 0.0000]], dtype=torch.float64)
     """
     squares = coefficients.double().square()
     energy = squares.sum(dim=1) if energy is None else energy.double()
@@ -171,12 +276,27 @@ def terms_left(coefficients: Tensor, energy: Tensor | None = None, *, best: bool
 
 
 def coefficients(images: Tensor, vectors: Tensor) -> Tensor:
-    r"""$\langle x, e_k\rangle$ (B, k)."""
+    r"""$\langle x, e_k\rangle$ (B, k).
+
+    `images` (B, C, H, W) and `vectors` (B, k, C, H, W).
+
+    >>> import gahb, torch
+    >>> vectors = gahb.transforms.dct_vectors(3, 4, 4)
+    >>> gahb.harmonics.coefficients(torch.ones(1, 1, 4, 4), vectors).abs().round(decimals=4)
+    tensor([[4., 0., 0.]])
+    """
     return (images[:, None] * vectors).flatten(2).sum(dim=2)
 
 
 def wavelet_coefficients(images: Tensor, wavelet: str = "sym4", levels: int = 4) -> Tensor:
-    """Coefficients (B, d) in the periodised orthonormal basis of :class:`gahb.Wavelet`."""
+    """Coefficients (B, d) in the periodised orthonormal basis of :class:`gahb.Wavelet`.
+
+    >>> import gahb, torch
+    >>> x = gahb.images.disks(1, 16)
+    >>> c = gahb.harmonics.wavelet_coefficients(x, "haar", levels=2)
+    >>> c.shape, torch.allclose(c.norm(), x.norm())
+    (torch.Size([1, 256]), True)
+    """
     coarse, details = analyse(images, wavelet, levels)
     return torch.cat([part.flatten(1) for part in (coarse, *(d for level in details for d in level))], dim=1)
 

@@ -28,6 +28,14 @@ def nearest(samples: Tensor, images: Tensor, *, block: int = 1024) -> tuple[Tens
     ----------
     samples : (n, …). images : (N, …), N ≥ 1, of the same shape of image; any
         dtype and scale, uint8 included. block : images read at a time.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> images = gahb.images.disks(50, 8)
+    >>> similarity, index = gahb.nearest(0.5 * images[[7, 3]] + 0.2, images)
+    >>> similarity.round(decimals=4), index
+    (tensor([1., 1.], dtype=torch.float64), tensor([7, 3]))
     """
     _check_images("samples", samples), _check_images("images", images)
     positive_int("block", block)
@@ -40,7 +48,15 @@ def nearest(samples: Tensor, images: Tensor, *, block: int = 1024) -> tuple[Tens
 
 
 def twin_similarity(a: Tensor, b: Tensor) -> Tensor:
-    """Mean-removed cosine of paired images (n,), as in :func:`nearest`, float64; `a` and `b` are (n, …)."""
+    """Mean-removed cosine of paired images (n,), as in :func:`nearest`, float64; `a` and `b` are (n, …).
+
+    TypeError for what is no tensor, ValueError for shapes that differ.
+
+    >>> import gahb, torch
+    >>> a = torch.tensor([[0.0, 1.0, 0.5], [0.0, 1.0, 0.5]])
+    >>> gahb.twin_similarity(a, torch.stack([2 * a[0] + 3, -a[0]])).round(decimals=6)
+    tensor([ 1., -1.], dtype=torch.float64)
+    """
     _check_images("a", a), _check_images("b", b)
     if a.shape != b.shape:
         raise ValueError(f"b must be shaped like a, {tuple(a.shape)}, got {tuple(b.shape)}")
@@ -59,6 +75,20 @@ def margins(samples: Mapping[int, Sequence[Tensor]], sets: Mapping[int, Sequence
     ----------
     samples : N → the samples a, b of the two networks, (n, …) each, from the
         same noise. sets : N → their training sets $S_1, S_2$.
+
+    Raises
+    ------
+    ValueError where samples and sets are not of the same N.
+
+    Examples
+    --------
+    Samples that are copies of their own training images, which differ:
+
+    >>> import gahb, torch
+    >>> first, second = gahb.images.disks(10, 8), gahb.images.disks(10, 8, start=10)
+    >>> margin = gahb.memorization.margins({10: [first, second]}, {10: [first, second]})
+    >>> bool((margin[10] < 0).all())
+    True
     """
     if set(samples) != set(sets):
         raise ValueError(f"samples and sets must be of the same N, got {sorted(samples)} and {sorted(sets)}")

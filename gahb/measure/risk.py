@@ -11,12 +11,12 @@ from torch import Tensor
 
 from .._points import batches, noisy_batches, per_point
 from .._validate import check_points, check_sample, noise_levels, positive_int, sigma_vector
-from ..contract import denoise
+from ..contract import Denoiser, denoise
 from ..jacobian.traces import divergence
 from .statistics import mean_and_error
 
 
-def score(denoiser, y: Tensor, sigma) -> Tensor:
+def score(denoiser: Denoiser, y: Tensor, sigma: float | Tensor) -> Tensor:
     r"""$(f(y) - y)/\sigma^2$, shaped like `y`.
 
     For $f = f^\star$ this is $\nabla \log p_\sigma(y)$, the score of the noisy
@@ -24,6 +24,18 @@ def score(denoiser, y: Tensor, sigma) -> Tensor:
 
     `y` (B, …); `sigma` a positive float or (B,) tensor, also for a blind
     denoiser: it is what the noise is divided by.
+
+    Raises
+    ------
+    ValueError for sigma that is None, not positive or of a wrong shape, and for
+    a denoiser that breaks the contract.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> f = gahb.Gaussian(torch.zeros(2), torch.eye(2))
+    >>> gahb.score(f, torch.tensor([[1.0, -2.0]]), 1.0)  # −y / (1 + σ²)
+    tensor([[-0.5000,  1.0000]])
     """
     check_points("y", y)
     variance = per_point(sigma_vector(sigma, y).square(), y)
@@ -32,7 +44,10 @@ def score(denoiser, y: Tensor, sigma) -> Tensor:
 
 @dataclass(frozen=True)
 class PSNRCurve:
-    """Error of a denoiser by noise level; PSNR in dB for images in [0, 1]."""
+    """Error of a denoiser by noise level; PSNR in dB for images in [0, 1].
+
+    From :func:`gahb.psnr_curve`.
+    """
 
     sigmas: Tensor  #: (S,) noise levels
     input_psnr: Tensor  #: (S,) $-20\log_{10}\sigma$
@@ -42,7 +57,9 @@ class PSNRCurve:
     per_image: Tensor  #: (S, n) squared error of each image, mean over pixels
 
 
-def psnr_curve(denoiser, images: Tensor, sigmas: Sequence[float], *, seed: int = 0, batch: int = 64) -> PSNRCurve:
+def psnr_curve(
+    denoiser: Denoiser, images: Tensor, sigmas: Sequence[float], *, seed: int = 0, batch: int = 64
+) -> PSNRCurve:
     r"""Denoise `images` at every noise level and measure the squared error.
 
     $\mathrm{PSNR} = -10\log_{10}\mathrm{MSE}$. The same unit noise serves all
@@ -53,6 +70,23 @@ def psnr_curve(denoiser, images: Tensor, sigmas: Sequence[float], *, seed: int =
     ----------
     images : (n, …), n ≥ 1. sigmas : noise levels > 0. seed : of the noise.
     batch : images denoised at a time (changes nothing but speed).
+
+    Raises
+    ------
+    ValueError for no images, images of another scale (values beyond ±16, as
+    those of 8 bits have), no noise levels or bad ones, and a denoiser that breaks
+    the contract; TypeError for images that are not floating point.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> x = gahb.images.disks(64, 16)
+    >>> curve = gahb.psnr_curve(gahb.Wavelet(shifts=1), x, [0.05, 0.2])
+    >>> curve.psnr.shape, bool((curve.psnr > curve.input_psnr).all())
+    (torch.Size([2]), True)
+    >>> noise = gahb.psnr_curve(lambda y, sigma=None: y, x, [0.05, 0.2])
+    >>> noise.psnr.round(decimals=1), noise.input_psnr.round(decimals=1)
+    (tensor([26.0000, 13.9000], dtype=torch.float64), tensor([26., 14.], dtype=torch.float64))
     """
     check_sample("images", images)
     _check_scale(images)
@@ -85,7 +119,7 @@ def _check_scale(images: Tensor) -> None:
                          f"{high:.4g}: divide 8-bit images, and their noise levels, by 255")
 
 
-def sure(denoiser, y: Tensor, sigma, *, probes: int | None = None, seed: int = 0) -> Tensor:
+def sure(denoiser: Denoiser, y: Tensor, sigma: float | Tensor, *, probes: int | None = None, seed: int = 0) -> Tensor:
     r"""Stein's unbiased estimate of the mean squared error, from noisy images alone (B,).
 
     $$\mathrm{SURE}(y) = \tfrac1d\|f(y) - y\|^2 - \sigma^2
@@ -99,6 +133,24 @@ def sure(denoiser, y: Tensor, sigma, *, probes: int | None = None, seed: int = 0
     ----------
     sigma : a positive float or (B,) tensor, also for a blind denoiser.
     probes, seed : of the trace, as in :func:`gahb.jacobian.divergence`.
+
+    Raises
+    ------
+    ValueError for sigma that is None, not positive or of a wrong shape,
+    `probes` < 1, and a denoiser that breaks the contract.
+
+    Examples
+    --------
+    Without the clean images, as with them:
+
+    >>> import gahb, torch
+    >>> x = gahb.images.disks(60, 8)
+    >>> y = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    >>> f = gahb.Gaussian.of(x)
+    >>> estimate, error = gahb.statistics.mean_and_error(gahb.sure(f, y, 0.2))
+    >>> truth = (f(y, 0.2) - x).square().mean()
+    >>> bool((estimate - truth).abs() < 3 * error), round(truth.item(), 3)
+    (True, 0.004)
     """
     check_points("y", y)
     variance = sigma_vector(sigma, y).square()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -48,3 +51,26 @@ def test_attention_is_differentiated_by_its_formula(kind):
     few = gahb.adaptive_basis(network, y, k=3)
     torch.testing.assert_close(few.eigenvalues[0].double(), values[:3], rtol=0, atol=1e-3)
     assert gahb.check_denoiser(network, y).holds
+
+
+FIRST = """
+import sys
+import torch
+import gahb
+
+network, y = gahb.BFCNN(4, 3).eval(), torch.rand(2, 1, 4, 4)
+basis = gahb.adaptive_basis(network, y)
+gahb.effective_dimension(lambda u, sigma=None: u.sin(), y)
+assert "torch._dynamo" not in sys.modules
+compiled = torch.compile(network, backend="eager")
+compiled(y)
+assert "torch._dynamo" in sys.modules
+assert torch.equal(gahb.adaptive_basis(compiled, y).eigenvalues, basis.eigenvalues)
+"""
+
+
+def test_a_first_basis_loads_no_compiler_and_a_compiled_network_is_differentiated_uncompiled():
+    """Loading it takes seconds; under it, each operation that is recorded would be compiled, with messages."""
+    out = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    assert "recompile" not in out.stderr
