@@ -20,6 +20,8 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from ._text import plus_minus
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DIVERGING = "RdBu_r"
@@ -281,7 +283,10 @@ def table(
     groups: Mapping[str, int] | None = None,
     bold_best: bool = False,
 ):
-    """An HTML table for a notebook; numbers with two decimals, text as it is written (``<`` is no tag).
+    """An HTML table for a notebook.
+
+    A number has two decimals, a pair (value, standard error) is written as
+    `value ± error`, None as a dash, and text as it is (``<`` is no tag).
 
     `groups` (label → columns) is a second header above the last columns. With
     `bold_best` the largest number of each row is bold, in each group apart.
@@ -300,7 +305,7 @@ def table(
         lines.append("<thead>")
     lines.append("<tr>" + "".join(f'<th scope="col">{safe(h)}</th>' for h in header) + "</tr></thead><tbody>")
     for row in rows:
-        cells = [f"{cell:.2f}" if isinstance(cell, float) else safe(str(cell)) for cell in row]
+        cells = [safe(_cell(cell)) for cell in row]
         for start, n in spans if bold_best else ():
             numbers = [k for k in range(start, start + n) if isinstance(row[k], float)]
             if numbers:
@@ -308,6 +313,14 @@ def table(
                 cells[best] = f"<strong>{cells[best]}</strong>"
         lines.append("<tr>" + "".join(f"<td>{text}</td>" for text in cells) + "</tr>")
     return HTML('<table class="table gahb-table">' + "\n".join(lines) + "</tbody></table>")
+
+
+def _cell(value) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, tuple):
+        return plus_minus(*value)
+    return f"{value:,.2f}".replace("-", "−") if isinstance(value, float) else str(value)
 
 
 def _done(figure: Figure) -> Figure:

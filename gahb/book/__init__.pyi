@@ -2,4 +2,5 @@ from . import chapters as chapters
 from . import dependencies as dependencies
 from . import ledger as ledger
 from . import page as page
+from . import prose as prose
 from . import running as running

@@ -40,14 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps([asdict(claim) for claim in found], indent=2, ensure_ascii=False))
         return 0
     for claim in found:
-        print(f"{claim.verdict:<12} {claim.id}: measured {claim.found}, expected {claim.expected}")
+        print(f"{claim.verdict:<12} {claim.id}{' (check)' * (claim.kind == 'check')}: {claim.numbers}")
         print(f"{'':<12} {claim.statement} ({claim.source}; {claim.chapter}, profile {claim.profile})")
-    counts = {
-        verdict: sum(claim.verdict == verdict for claim in found) for verdict in ledger.VERDICTS
-    }
-    print(
-        "; ".join([f"claims {len(found)}", *(f"{name} {count}" for name, count in counts.items() if count)])
-    )
+        if claim.known:
+            print(f"{'':<12} known before: {claim.known}")
+    print(ledger.summary(found))
     return 0
 
 

@@ -49,6 +49,24 @@ def ratio_of_means(a: Tensor, b: Tensor) -> tuple[float, float]:
     return ratio.item(), ((a - ratio * b).std() / b.mean().abs() / math.sqrt(len(a))).item()
 
 
+def combined_error(*parts: tuple[float, float]) -> tuple[float, float]:
+    r"""Standard error of a sum of independent errors, and its degrees of freedom.
+
+    $$s^2 = \sum_i s_i^2, \qquad \nu = \frac{s^4}{\sum_i s_i^4/\nu_i}$$
+
+    (Welch and Satterthwaite), for parts $(s_i, \nu_i)$: the error over images
+    with $n - 1$ degrees of freedom, say, and that over two trainings with one.
+
+    >>> stderr, df = combined_error((3.0, 1), (4.0, 100))
+    >>> stderr, round(df, 1)
+    (5.0, 7.5)
+    """
+    if not parts or not all(s >= 0 and df > 0 for s, df in parts) or not any(s for s, _ in parts):
+        raise ValueError(f"parts must be pairs (standard error ≥ 0, degrees of freedom > 0), not all 0, got {parts}")
+    variance = sum(s**2 for s, _ in parts)
+    return math.sqrt(variance), variance**2 / sum(s**4 / df for s, df in parts)
+
+
 def share(hits: Tensor) -> tuple[float, float]:
     r"""Share of true `hits` (n,), and a standard error that is not zero when all or none of them are true.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import FrozenInstanceError, asdict
 
 import numpy as np
 import pytest
+import scipy.integrate
 import torch
 
 from gahb import claims
@@ -44,46 +46,125 @@ def ledger(tmp_path, monkeypatch):
     return path
 
 
+def entry(**given):
+    return claims.Expectation(**ENTRY, **given)
+
+
 @pytest.mark.parametrize(
     ("measured", "stderr", "verdict"),
     [
         (0.5, None, "holds"),
-        (0.59, None, "holds"),
-        (0.59, 0.05, "holds"),  # half the tolerance is still known well enough
-        (0.5, 0.051, "open"),
-        (0.61, None, "falls short"),
-        (0.61, 0.004, "falls short"),
-        (0.61, 0.006, "open"),  # outside, but by less than two standard errors
-        (0.39, 0.004, "falls short"),
+        (0.59, 0.0, "holds"),
+        (0.75, None, "holds"),  # the ends belong to the range
+        (0.25, None, "holds"),
+        (0.7501, None, "falls short"),
+        (0.5, 0.1275, "holds"),  # 1.96 × 0.1275 < 0.25
+        (0.5, 0.1276, "open"),  # 1.96 × 0.1276 > 0.25: an interval wider than the range decides nothing
+        (0.74, 0.01, "open"),  # inside, but not clearly
+        (0.76, 0.01, "open"),  # outside, but not clearly
+        (0.76, 0.005, "falls short"),
+        (0.24, 0.005, "falls short"),
     ],
 )
 def test_value_with_tolerance(measured, stderr, verdict):
-    entry = claims.Expectation(**ENTRY, expect=0.5, tolerance=0.1)
-    assert entry.judge(measured, stderr) == verdict
+    """With hundreds of items, t = 1.96: the whole interval lies inside, outside, or neither."""
+    assert entry(expect=0.5, tolerance=0.25).judge(measured, stderr) == verdict
 
 
 @pytest.mark.parametrize(
     ("measured", "stderr", "verdict"),
     [
         (1.0, None, "holds"),  # on the bound, and exact
-        (0.75, 0.125, "holds"),  # two standard errors clear of it
-        (0.75, 0.126, "open"),
         (1.0, 0.01, "open"),
-        (1.1, None, "falls short"),
-        (1.1, 0.04, "falls short"),
-        (1.1, 0.06, "open"),
+        (0.75, 0.127, "holds"),
+        (0.75, 0.128, "open"),
+        (1.25, 0.127, "falls short"),
+        (1.25, 0.128, "open"),
     ],
 )
 def test_bound_either_way(measured, stderr, verdict):
-    assert claims.Expectation(**ENTRY, at_most=1.0).judge(measured, stderr) == verdict
-    assert claims.Expectation(**ENTRY, at_least=-1.0).judge(-measured, stderr) == verdict
+    assert entry(at_most=1.0).judge(measured, stderr) == verdict
+    assert entry(at_least=-1.0).judge(-measured, stderr) == verdict
 
 
-def test_bound_with_its_own_tolerance():
-    entry = claims.Expectation(**ENTRY, at_most=1.0, tolerance=0.2)
-    assert entry.judge(0.99, 0.1) == "holds"
-    assert entry.judge(0.5, 0.11) == "open"  # far below, but not known as well as was asked
-    assert entry.judge(1.1, 0.04) == "falls short"  # the tolerance does not move the bound
+@pytest.mark.parametrize(
+    ("stderr", "verdict"), [(0.0078, "holds"), (0.0079, "open")]  # 12.706 × 0.0078 = 0.0991
+)
+def test_two_runs_leave_one_degree_of_freedom(stderr, verdict):
+    """t = 12.7: what is far inside by the normal law is open."""
+    assert entry(expect=0.5, tolerance=0.1).judge(0.5, stderr, df=1) == verdict
+    assert entry(expect=0.5, tolerance=0.1).judge(0.5, stderr) == "holds"
+    assert entry(at_most=0.4).judge(0.5, stderr, df=1) == ("falls short" if verdict == "holds" else "open")
+
+
+def student(t: float, df: float) -> float:
+    """The distribution function by integrating the density."""
+    scale = math.gamma((df + 1) / 2) / math.gamma(df / 2) / math.sqrt(df * math.pi)
+    return 0.5 + scipy.integrate.quad(lambda u: scale * (1 + u**2 / df) ** (-(df + 1) / 2), 0, t)[0]
+
+
+@pytest.mark.parametrize("looks", [1, 2, 8])
+@pytest.mark.parametrize("df", [1, 2, 7, 63])
+def test_the_quantile_is_students_for_that_many_looks(df, looks):
+    assert student(claims.quantile(df, looks), df) == pytest.approx(1 - 0.025 / looks, abs=1e-9)
+
+
+def test_quantiles_of_the_tables():
+    assert claims.quantile(1) == pytest.approx(12.706, abs=5e-4)
+    assert claims.quantile(2) == pytest.approx(4.303, abs=5e-4)
+    assert claims.quantile() == pytest.approx(1.960, abs=5e-4)
+    assert claims.quantile(1e9) == pytest.approx(claims.quantile(), abs=1e-6)
+    assert claims.quantile(looks=8) == pytest.approx(2.734, abs=5e-4)
+
+
+def test_the_worst_of_many_is_worst_in_standard_errors(ledger):
+    """Not the largest value: 0.95 is known exactly, and 0.9 may be anything."""
+    ledger.write_text("- {id: all, chapter: 01_tiny, statement: All., source: Figure 1, at_most: 1}")
+    members = {"sharp": (0.95, 0.001), "vague": (0.9, 0.2), "low": (0.1, 0.01)}
+    claim = claims.check_all("all", members)
+    assert (claim.member, claim.measured, claim.stderr, claim.looks) == ("vague", 0.9, 0.2, 3)
+    assert claim.verdict == "open"
+    del members["vague"]
+    assert claims.check_all("all", members).verdict == "holds"
+    assert claims.check_all("all", {**members, 0.1: (1.01, 0.001)}).verdict == "falls short"
+
+
+def test_more_looks_need_a_clearer_worst_member(ledger):
+    ledger.write_text("- {id: all, chapter: 01_tiny, statement: All., source: Figure 1, at_most: 1}")
+    members = dict.fromkeys(range(7), (0.0, 0.1))
+    assert claims.check_all("all", {0: (0.75, 0.1)}).verdict == "holds"  # 2.5 standard errors clear
+    assert claims.check_all("all", {**members, 7: (0.75, 0.1)}).verdict == "open"  # eight looks ask for 2.73
+    assert claims.check_all("all", {**members, 7: (0.7, 0.1)}).verdict == "holds"
+    assert claims.check_all("all", {**members, 7: (0.7, 0.1)}, df=7).verdict == "open"  # and 3.5 of Student's
+
+
+def test_members_without_errors_are_judged_by_the_nearest_to_the_edge(ledger):
+    ledger.write_text("- {id: all, chapter: 01_tiny, statement: All., source: F, expect: 0, tolerance: 1}")
+    claim = claims.check_all("all", {"a": (0.5, None), "b": (-0.9, None), "c": (0.2, 0.01)})
+    assert claim.member == "c", "an exact value inside is infinitely many standard errors clear"
+    assert claims.check_all("all", {"a": (0.5, None), "b": (-0.9, None)}).member == "b"
+    assert claims.check_all("all", {"a": (0.5, 0.1), "b": (-1.1, None)}).verdict == "falls short"
+    with pytest.raises(claims.InputError, match="claim 'all' needs at least one member"):
+        claims.check_all("all", {})
+
+
+def test_the_record_says_what_the_interval_rests_on(ledger):
+    claim = claims.check("value", 0.5, stderr=0.01, df=1)
+    assert claim.interval == pytest.approx((0.5 - 0.12706, 0.5 + 0.12706), abs=1e-5)
+    assert "measured 0.500 ± 0.010 (1 degree of freedom), expected 0.5 ± 0.1" in str(claim)
+    claim = claims.check_all("value", {"σ = 1": (0.5, 0.01), "σ = 2": (0.6, 0.01)}, df=7)
+    assert "(7 degrees of freedom, worst of 2: σ = 2)" in claim.to_html()
+    assert claims.from_json(json.loads(json.dumps(asdict(claim)))) == claim
+    assert claims.check("value", 0.5).basis == ""
+
+
+def test_checks_stand_apart_from_claims(ledger):
+    ledger.write_text(LEDGER.replace("  at_most: 1e-10", "  kind: check\n  at_most: 1e-10"))
+    found = [claims.check("value", 0.5), claims.check("upper", 0.0), claims.check("value", 0.9)]
+    assert [record.kind for record in found] == ["claim", "check", "claim"]
+    assert "gahb-kind-check" in found[1].to_html()
+    assert claims.summary(found) == "claims 2: holds 1, falls short 1; checks 1: holds 1"
+    assert claims.summary([]) == "no claims"
 
 
 def test_check_records_what_was_measured(ledger):
@@ -136,9 +217,10 @@ def test_what_was_known_before_goes_into_the_record_and_the_box(ledger):
     assert "known" not in claims.check("upper", 0.0).to_html()
 
 
-def test_a_record_from_before_there_was_known_is_read(ledger):
+def test_an_older_record_is_read(ledger):
     record = asdict(claims.check("value", 0.5))
-    del record["known"]
+    for name in ("known", "kind", "df", "looks", "member"):
+        del record[name]
     assert claims.from_json(record) == claims.check("value", 0.5)
 
 
@@ -162,6 +244,7 @@ def test_no_ledger_is_an_empty_ledger(ledger):
             {"id": "value", "measured": 0.5, "stderr": -0.1},
             "stderr of claim 'value' must be 0 or more, got -0.1",
         ),
+        ({"id": "value", "measured": 0.5, "stderr": 0.1, "df": 0}, r"df of claim 'value' must be more than 0 \(n − 1"),
         ({"id": "value", "measured": 0.5, "stderr": float("nan")}, "stderr must be finite, got nan"),
         ({"id": "other", "measured": 3}, "claim 'other' belongs to chapter 02_other, but 01_tiny is running"),
     ],
@@ -206,6 +289,14 @@ def test_begin_refuses_no_name(ledger):
         (
             "- {id: x, chapter: a, statement: b, source: c, expect: 1, tolerance: -1}",
             "tolerance must be 0 or more",
+        ),
+        (
+            "- {id: x, chapter: a, statement: b, source: c, at_most: 1, tolerance: 1}",
+            "'x' .* has a tolerance beside at_most; a bound has none",
+        ),
+        (
+            "- {id: x, chapter: a, statement: b, source: c, at_most: 1, kind: guess}",
+            "'x' .*: kind must be claim or check, got 'guess'",
         ),
         (
             "- {id: x, chapter: a, statement: b, source: c, atmost: 1}",

@@ -61,7 +61,7 @@ def test_rerun_leaves_notebook_page_and_claims(tree, capsys, tmp_path):
     assert cli.main(["claims", "runs"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("holds        first: measured −0.001, expected ≤ 1\n")
-    assert said.endswith("claims 1; holds 1\n")
+    assert said.endswith("known before: nothing like it\nclaims 1: holds 1\n")
     assert cli.main(["claims", "runs/01_tiny.ipynb", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [claim]
 

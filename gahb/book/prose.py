@@ -1,0 +1,25 @@
+"""What a chapter needs to put its numbers into sentences."""
+
+from __future__ import annotations
+
+from .._text import plus_minus
+
+
+def glue(**values) -> None:
+    """Keep values for the text of a chapter, where `{glue:text}` takes them by name.
+
+    A pair (value, standard error) is kept as the text `value ± error`.
+    """
+    from myst_nb import glue as keep
+
+    for name, value in values.items():
+        keep(name, plus_minus(*value) if isinstance(value, tuple) else value, display=False)
+
+
+def percent(value: float, stderr: float | None = None) -> str:
+    """A share with its standard error, in per cent: `54.8 ± 2.3 %`.
+
+    >>> percent(0.5475, 0.0233)
+    '54.8 ± 2.3 %'
+    """
+    return plus_minus(100 * value, None if stderr is None else 100 * stderr, unit=" %")
