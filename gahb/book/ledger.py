@@ -128,9 +128,7 @@ class Claim(Expectation):
     @property
     def found(self) -> str:
         """The measured value as text, with its standard error if it has one."""
-        if not self.stderr or self.stderr < 1e-6:
-            return f"{self.measured:.4g}".replace("-", "−")
-        return plus_minus(self.measured, self.stderr)
+        return plus_minus(self.measured, self.stderr if self.stderr and self.stderr >= 1e-6 else None)
 
     @property
     def interval(self) -> tuple[float, float]:

@@ -39,6 +39,27 @@ def test_ratio_of_means_and_its_error():
         gahb.ratio_of_means(a[0, :1], b[0, :1])
 
 
+def test_the_error_of_a_sum_is_welchs():
+    """Two means with different spreads: the standard error and the degrees of freedom of SciPy's t-test."""
+    from scipy.stats import ttest_ind
+
+    a, b = normal(5), 3 * normal(40, seed=1)
+    parts = [(v.std().item() / len(v) ** 0.5, len(v) - 1) for v in (a, b)]
+    stderr, df = gahb.statistics.combined_error(*parts)
+    expected = ttest_ind(a, b, equal_var=False)
+    assert df == pytest.approx(expected.df)
+    assert (a.mean() - b.mean()).item() / stderr == pytest.approx(expected.statistic)
+
+
+def test_one_error_alone_stays_as_it_is():
+    assert gahb.statistics.combined_error((0.3, 7)) == (0.3, pytest.approx(7))
+    assert gahb.statistics.combined_error((0.3, 7), (0.0, 1)) == (0.3, pytest.approx(7))
+    with pytest.raises(ValueError, match="pairs"):
+        gahb.statistics.combined_error((0.0, 1))
+    with pytest.raises(ValueError, match="pairs"):
+        gahb.statistics.combined_error((0.1, 0))
+
+
 def test_rank_correlation_is_spearmans():
     from scipy.stats import spearmanr
 
