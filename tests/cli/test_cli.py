@@ -25,7 +25,12 @@ claims.check("first", sigma)
 print("size", size)
 """
 LEDGER = """
-- {id: first, chapter: 01_tiny, statement: The noise is small., source: equation (3), at_most: 1, known: nothing like it}
+- id: first
+  chapter: 01_tiny
+  statement: The noise is small.
+  source: equation (3)
+  at_most: 1
+  known: nothing like it
 """
 
 
