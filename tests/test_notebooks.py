@@ -19,6 +19,7 @@ import browsing
 
 BOOK = Path(__file__).resolve().parent.parent
 CHAPTERS = chapters.chapters(BOOK)
+NOT_YET = ("03_transition", "04_harmonic_bases", "05_calpha", "06_manifolds")  # dense cells, as in notebooks/ruff.toml
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=[c.stem for c in CHAPTERS])
 
 
@@ -45,15 +46,39 @@ def test_twins_are_in_step(chapter):
 
 
 @each_chapter
-def test_cells_are_few_and_short_and_parameters_plain(chapter):
-    cells = [c for c in chapters.source(chapter).cells if c.cell_type == "code"]
-    assert len(cells) <= 20
-    long = [c.source.splitlines()[0] for c in cells if len(c.source.splitlines()) > 15]
-    assert not long, f"cells of more than 15 lines begin with {long}"
+def test_parameters_are_plain_and_name_the_profile_last(chapter):
     assert list(chapters.parameters(chapter))[-1] == "profile"
     assert chapters.parameters(chapter)["profile"] == "book"
-    for cell in cells:
-        ast.parse(cell.source)
+
+
+def dense(source: str) -> list[str]:
+    """Statements of a cell that ruff has no rule against, and that a reader would have to decode."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, (ast.ListComp, ast.SetComp, ast.DictComp, ast.Tuple)):
+            found.append(f"line {node.lineno}: a {type(node.value).__name__} as a statement")
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "_" for t in node.targets):
+            found.append(f"line {node.lineno}: _ =")
+        if isinstance(node, ast.NamedExpr):
+            found.append(f"line {node.lineno}: :=")
+    return found
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["[print(k) for k in x]", "print(1), print(2)", "_ = print(1)", "{k: print(k) for k in x}", "f((a := 1))"],
+)
+def test_a_dense_statement_is_seen(source):
+    assert len(dense(f"x = [k for k in range(3)], 2\n{source}")) == 1
+
+
+@each_chapter
+def test_cells_are_plain(chapter):
+    """One thought a cell: no comprehension or tuple of calls as a statement, no `_ =`, no `:=`; ruff sees the rest."""
+    if chapter.stem in NOT_YET:
+        pytest.skip("is rewritten later")
+    cells = [c for c in chapters.source(chapter).cells if c.cell_type == "code"]
+    assert [found for cell in cells for found in dense(cell.source)] == []
 
 
 @each_chapter
@@ -79,6 +104,13 @@ def test_runs_in_the_smoke_profile(chapter, tmp_path, monkeypatch):
     for cell in executed.cells:  # a figure's caption goes to every output of its cell
         if "figure" in cell.metadata.get("mystnb", {}):
             assert not any(ledger.KEY in output.metadata for output in cell.outputs), cell.source
+    if chapter.stem not in NOT_YET:
+        for cell in executed.cells:
+            outputs = [out for out in cell.get("outputs", ()) if "data" in out and "scrapbook" not in out.metadata]
+            kinds = [set(output.data) for output in outputs]
+            assert {"text/plain"} not in kinds, f"a bare repr is shown by: {cell.source}"
+            if any("image/png" in kind for kind in kinds):
+                assert {"name", "caption"} <= set(cell.metadata.mystnb.figure) and cell.metadata.mystnb.image.alt
     shown = [kind for cell in executed.cells for out in cell.get("outputs", ()) for kind in out.get("data", ())]
     if os.environ.get("GAHB_REQUIRE_BROWSER") == "1" or browsing.why_not() is None:
         page_opens(tmp_path / f"{chapter.stem}.html", sum("widget-view" in kind for kind in shown))
