@@ -124,6 +124,11 @@ def test_style_is_set_when_asked_and_not_on_import():
     assert len(set(figures.COLOURS)) == len(set(figures.MARKERS)) == len(figures.COLOURS) == len(figures.MARKERS)
 
 
+def test_cells_of_a_table_are_written_alike():
+    html = figures.table(["a", "b", "c", "d"], [[1234.5, (9501.7, 772.0), None, -0.25]]).data
+    assert "<td>1,234.50</td><td>9,502 ± 772</td><td>–</td><td>−0.25</td>" in html
+
+
 def test_table():
     html = figures.table(
         ["name", "σ", "a", "b"],
