@@ -12,8 +12,8 @@ def plus_minus(value: float, stderr: float | None, *, unit: str = "") -> str:
     >>> plus_minus(1234.4, 56.1), plus_minus(-0.5, 0.123, unit=" dB"), plus_minus(2, None)
     ('1,234 ± 56', '−0.50 ± 0.12 dB', '2')
     """
-    value = float(value)
-    if not stderr:
+    value, stderr = float(value), float(stderr or 0)
+    if stderr == 0:
         digits = ",.0f" if 1e4 <= abs(value) < 1e9 else ",.4g"
         return f"{value:{digits}}{unit}".replace("-", "−")
     exponent = int(f"{stderr:.1e}".split("e")[1])  # of the error as it will be written: 0.0996 is 0.10
