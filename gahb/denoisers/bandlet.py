@@ -26,6 +26,11 @@ class Geometry:
     """The best bandlet basis of images; a level's (B, 3 C, h, w) holds its three subbands, finest level first.
 
     From :meth:`gahb.Bandlet.geometry`.
+
+    >>> import gahb, torch
+    >>> geometry = gahb.Bandlet(levels=1, sides=(4,)).geometry(gahb.images.disks(1, 16), 0.1)
+    >>> geometry.sides[0].shape, bool((geometry.angles[0].isnan() == (geometry.sides[0] == 1)).all())
+    (torch.Size([1, 3, 8, 8]), True)
     """
 
     lagrangian: Tensor  #: (B,) of the detail coefficients in this basis

@@ -16,7 +16,13 @@ from ..jacobian.operator import derivative_settings
 
 @dataclass(frozen=True)
 class ContractReport:
-    """What :func:`gahb.check_denoiser` found; its text says the same in sentences."""
+    """What :func:`gahb.check_denoiser` found; its text says the same in sentences.
+
+    >>> import gahb, torch
+    >>> report = gahb.check_denoiser(lambda y, sigma=None: y.double(), torch.rand(1, 1, 4, 4))
+    >>> report.holds, dict(report.broken)
+    (False, {'dtype': 'denoiser must return the dtype of y, torch.float32, got torch.float64'})
+    """
 
     broken: Mapping[str, str]  #: name of a rule → what was seen in its place; empty if the contract is kept
     blind: bool | None  #: whether it works without σ; None where that was not reached

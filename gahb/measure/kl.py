@@ -40,6 +40,12 @@ class KLBound:
     orthogonal: their agreement is a test of $f^\star$.
 
     From :func:`gahb.kl_bound`.
+
+    >>> import gahb, torch
+    >>> f, optimal = (gahb.Gaussian(torch.zeros(2), c * torch.eye(2)) for c in (1.0, 0.5))
+    >>> bound = gahb.kl_bound(f, optimal, optimal.sample(100), [0.1, 0.3, 1.0])
+    >>> bound.by_sigma.shape, bound.per_image.shape, bound.value > 0
+    (torch.Size([3]), torch.Size([3, 100]), True)
     """
 
     value: float  #: the bound's integral, nats an image
@@ -93,6 +99,16 @@ class KLBound:
         Raises
         ------
         ValueError if levels or the number of images differ.
+
+        Examples
+        --------
+        >>> import gahb, torch
+        >>> first, second, optimal = (gahb.Gaussian(torch.zeros(2), c * torch.eye(2)) for c in (1.0, 2.0, 0.5))
+        >>> x, sigmas = optimal.sample(100), [0.1, 0.3, 1.0]
+        >>> runs = [gahb.kl_bound(f, optimal, x, sigmas) for f in (first, second)]
+        >>> mean = runs[0].averaged(runs[1])
+        >>> abs(mean.value - (runs[0].value + runs[1].value) / 2) < 1e-9
+        True
         """
         for other in others:
             if not torch.equal(other.sigmas, self.sigmas) or other.per_image.shape != self.per_image.shape:

@@ -47,6 +47,12 @@ class PSNRCurve:
     """Error of a denoiser by noise level; PSNR in dB for images in [0, 1].
 
     From :func:`gahb.psnr_curve`.
+
+    >>> import gahb, torch
+    >>> x = gahb.images.disks(8, 8)
+    >>> curve = gahb.psnr_curve(lambda y, sigma=None: y, x, [0.1, 0.2])
+    >>> curve.per_image.shape, torch.allclose(curve.psnr, -10 * curve.per_image.mean(dim=1).log10())
+    (torch.Size([2, 8]), True)
     """
 
     sigmas: Tensor  #: (S,) noise levels

@@ -140,7 +140,15 @@ def trend(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """A number that a sample gives, and what redrawn samples give in its place (Efron 1979)."""
+    """A number that a sample gives, and what redrawn samples give in its place (Efron 1979).
+
+    >>> import gahb, torch
+    >>> x = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    >>> means = x[gahb.statistics.redrawn(4, draws=1000, seed=0)].mean(dim=1)
+    >>> found = gahb.statistics.Bootstrap.of(x.mean(), means)
+    >>> found.value, round(found.stderr, 1), found.interval[0] < 2.5 < found.interval[1]
+    (2.5, 0.6, True)
+    """
 
     value: float  #: of the sample
     stderr: float  #: standard deviation over the redrawn samples

@@ -21,6 +21,7 @@ class Method:
 
     ValueError for a value that is not allowed, with its name.
 
+    >>> from gahb.training.method import Method
     >>> Method(optimiser="adam").learning_rate
     0.001
     >>> Method().rate(step=0, steps=1000) < Method().rate(step=500, steps=1000) == 1.0
