@@ -116,7 +116,7 @@ class CycleSpun:
         return self._spin(check_image_shape(y)[None], sigma)
 
     def oracle(self, y: Tensor, sigma: float | Tensor, x: Tensor, *, decisions: bool = True) -> Tensor:
-        r"""What could be done if the clean image were known: a bound, not a denoiser.
+        r"""Shrinkage with coefficients chosen by the clean image: a bound on what thresholding can do, not a denoiser.
 
         $$\sum_k 1_{|\langle x, g_k\rangle| > \sigma}\,\langle y, g_k\rangle\, g_k$$
 

@@ -293,7 +293,7 @@ def _memory(device: torch.device) -> float:
 
 
 def deflated_basis(basis: AdaptiveBasis, directions: Tensor) -> AdaptiveBasis:
-    r"""What S does apart from `directions`: eigenvectors of $(\mathrm{Id}-P)\,S\,(\mathrm{Id}-P)$ by falling λ.
+    r"""Eigenvectors of S orthogonal to `directions`: those of $(\mathrm{Id}-P)\,S\,(\mathrm{Id}-P)$, by falling λ.
 
     P is the orthogonal projection on the span of the directions (B, K, …) at
     each point. The K zero eigenvalues of that span are left out, so that there

@@ -8,8 +8,8 @@ $$J v = W_L M_{L-1} W_{L-1} \cdots M_1 W_1 v, \qquad
   J^\top w = W_1^\top M_1 \cdots W_{L-1}^\top M_{L-1} W_L^\top w .$$
 
 Nothing else of y is needed, so that directions go through in blocks, as a
-batch of pictures would. The network is run once at y while the operations
-that reach the device are noted; what they are is read off that run, not off
+batch of pictures would. The network is run once at y, and the operations that
+reach the device are recorded: the derivative follows from that run, not from
 the network's class. A product with a constant that follows a convolution (a
 normalisation, in eval mode) is folded into its weights.
 """
@@ -96,7 +96,7 @@ class _NotLinearError(Exception):
 
 
 class _Recorder(TorchDispatchMode):
-    """Notes what is done to y, and to what comes from it; the rest (constants, weights) passes by."""
+    """Records every operation applied to y and to tensors computed from it; not those on constants and weights."""
 
     def __init__(self, y: Tensor):
         super().__init__()

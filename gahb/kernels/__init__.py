@@ -1,1 +1,1 @@
-"""Inner loops, apart from what they are used for."""
+"""Numerical inner loops, independent of the classes that use them."""

@@ -1,7 +1,7 @@
-r"""What a basis of images is like: how it oscillates, and how it follows an image.
+r"""Measures of a basis of images: how fast its vectors oscillate, and how they follow the contours of an image.
 
-Eigenvectors with close eigenvalues are mixed by the least error, so that a
-single one says little. What is stable is the projector on a band of them,
+The smallest error mixes eigenvectors whose eigenvalues are close, so that a
+single one says little. The projector on a band of them is stable,
 
 $$P_b = \sum_{k \in b} e_k e_k^\top ,$$
 
@@ -226,10 +226,10 @@ def principal_cosines(a: Tensor, b: Tensor) -> Tensor:
 
 
 def deform(images: Tensor, amplitude: float, *, seed: int = 0, waves: int = 3) -> Tensor:
-    """`images` (…, H, W) under one smooth random displacement of root mean square `amplitude` pixels.
+    """Move the pixels of `images` (…, H, W) by one smooth random displacement of root mean square `amplitude` pixels.
 
     The displacement is a sum of cosines of at most `waves` half-periods a side;
-    what is asked for from outside the image is taken from its border.
+    pixels from outside the image are taken from its border.
 
     Parameters
     ----------

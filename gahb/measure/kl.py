@@ -1,4 +1,4 @@
-r"""What a denoising error is worth as a density error: the KL bound, in nats.
+r"""The KL bound: how far the density of a denoiser is from the true one, from its excess error, in nats.
 
 Let $p_\theta$ be the law at $\sigma_\min$ of the reverse diffusion that uses
 the score $(f(y) - y)/\sigma^2$ and starts at $\sigma_\max$ from a law π. Then

@@ -1,4 +1,4 @@
-"""Is a sample a copy: its nearest training image, and its twin of another training set."""
+"""How similar samples are to training images, and to the samples of a network trained on other images."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def twin_similarity(a: Tensor, b: Tensor) -> Tensor:
 
 
 def margins(samples: Mapping[int, Sequence[Tensor]], sets: Mapping[int, Sequence[Tensor]]) -> dict[int, Tensor]:
-    r"""How much more alike twins' samples are than each is to its nearest training image, by N: (n,) each.
+    r"""Similarity of the samples of twins, less that to their nearest training images: for each N, (n,).
 
     $$\cos(a_k, b_k) - \tfrac12\Bigl(\max_{x \in S_1} \cos(a_k, x) + \max_{x \in S_2} \cos(b_k, x)\Bigr)$$
 

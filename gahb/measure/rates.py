@@ -1,10 +1,10 @@
-r"""How fast an error falls with the noise: slopes of log MSE against log σ², and what is known of them exactly.
+r"""Slopes of log MSE against log σ², and the exact errors of stationary Gaussian fields.
 
 A class whose images need $M \sim \epsilon^{-1/\alpha}$ coefficients for a squared
 error ε is denoised with an MSE of order $(\sigma^2)^{\alpha/(\alpha+1)}$: a line of
-slope $\alpha/(\alpha+1)$. On pixels this holds between two bends, where the
-noise hides the class and where the pixels end. For stationary Gaussian
-fields the whole curve is known.
+slope $\alpha/(\alpha+1)$. On pixels the line bends at both ends: at large
+noise, which hides the class, and at small noise, where the details of the class
+are smaller than a pixel. For stationary Gaussian fields the whole curve is known.
 """
 
 from __future__ import annotations
