@@ -108,4 +108,4 @@ def draw(source: ImageSource, batch: int, sigma_range: tuple[float, float], seed
 
 def mix(seed: int, step: int) -> int:
     """One seed from two numbers."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]) >> 1
