@@ -1,15 +1,19 @@
-"""Files that are whole or not there, what tells that they are, and where data and the clone lie."""
+"""Writing files whole or not at all, checksums, and the places of data and of the clone."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import socket
+import re
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock
 
 from ._validate import InputError
 
@@ -17,39 +21,79 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_SCRATCH = ".scratch"  # how the names of folders end that writers work in
+
+
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A path beside `path` to write to: it takes its place when the block ends well, and is removed otherwise.
+    """A path to write to; what was written there takes the place of `path` when the block ends well.
 
-    What a writer on this host left there when it was killed is removed; other
-    hosts may share the folder, and theirs stays.
+    A reader of `path` sees the old file or the whole new one. If the block
+    fails, `path` stays as it was. An error of writing names `path`.
+    """
+    path = Path(path)
+    try:
+        with scratch_folder(path) as folder:
+            partial = folder / "partial"
+            yield partial
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())  # on the disk before the old file goes
+            os.replace(partial, path)  # atomic
+    except OSError as error:
+        hidden = str(path.with_name(f".{path.name}."))
+        if error.errno and (error.filename is None or str(error.filename).startswith(hidden)):
+            raise _system_error(error.errno, path) from error
+        raise
+    except Exception as error:  # safetensors wraps the system's error in one of its own
+        if found := re.search(r"os error (\d+)|Os \{ code: (\d+)", str(error)):
+            raise _system_error(int(found[1] or found[2]), path) from error
+        raise
+
+
+@contextmanager
+def scratch_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """A folder beside `path` in which to prepare what will lie at `path`; removed at the end of the block.
+
+    Its writer holds a lock in it. A folder whose lock is free was left by a
+    writer that was killed, and is removed by the next writer of `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    before, after = f".{path.name}.", f"@{socket.gethostname()}.partial"
-    partial = path.with_name(f"{before}{os.getpid()}{after}")
-    for left in path.parent.glob(f"{escape(before)}*{escape(after)}"):
-        if (writer := left.name[len(before) : -len(after)]).isdigit() and not _alive(int(writer)):
-            left.unlink(missing_ok=True)
+    for left in path.parent.glob(f".{escape(path.name)}.*{_SCRATCH}"):
+        with suppress(OSError), FileLock(left / "lock", timeout=0):  # an OSError if its writer lives
+            shutil.rmtree(left, ignore_errors=True)
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_SCRATCH))
+        lock = FileLock(folder / "lock")
+        lock.acquire()
+        if (folder / "lock").exists():
+            break
+        lock.release()  # another writer came before the lock, and removed the folder
     try:
-        yield partial
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())  # on the disk before the old file goes
-        os.replace(partial, path)  # atomic: a reader sees the old file or the new one
+        yield folder
     finally:
-        partial.unlink(missing_ok=True)
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _alive(process: int) -> bool:
-    if os.name == "nt":  # where os.kill is no question
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True
+def _system_error(number: int, path: Path) -> OSError:
+    return OSError(number, f"{os.strerror(number)}{_way_round(path)}", str(path))
+
+
+def explained(error: OSError) -> str:
+    """What could not be read or written, why, and where there is one the way round, on one line."""
+    if error.strerror is None:
+        return str(error)
+    if error.filename is None:
+        return error.strerror
+    hint = _way_round(Path(os.fsdecode(error.filename)))
+    return f"{error.filename}: {error.strerror.removesuffix(hint)}{hint}"
+
+
+def _way_round(path: Path) -> str:
+    if not path.absolute().is_relative_to(cache_dir().absolute()):
+        return ""
+    return "; the environment variable GAHB_CACHE may name another folder for prepared images and weights"
 
 
 def checksum(tensors: Mapping[str, Tensor], *texts: str) -> str:
@@ -76,8 +120,8 @@ def read_tensors(path: str | os.PathLike, name: str) -> tuple[dict[str, Tensor],
 
 
 def cache_dir() -> Path:
-    """Where prepared data is kept: ``GAHB_CACHE``, else ``~/.cache/gahb``."""
-    return Path(os.environ.get("GAHB_CACHE") or Path.home() / ".cache" / "gahb")
+    """Where prepared images and trained weights are kept: ``GAHB_CACHE``, else ``~/.cache/gahb``."""
+    return Path(os.environ.get("GAHB_CACHE") or "~/.cache/gahb").expanduser()
 
 
 def root() -> Path:

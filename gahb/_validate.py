@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,40 @@ def require_extra(extra: str, user: str, *modules: str) -> None:
     if missing:
         raise MissingExtra(f"{user} needs the extra [{extra}]: pip install 'gahb[{extra}]' "
                            f"(not installed: {', '.join(missing)})")
+
+
+def nearest_names(given: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """At most `most` names of `known` that are like `given`, the most similar first.
+
+    Case does not matter, nor do hyphens in place of underscores. Names that
+    contain `given` count as like it.
+
+    >>> nearest_names("photo", ["disks", "photos", "faces-n10-first"])
+    ['photos']
+    >>> nearest_names("elephant", ["disks", "photos"])
+    []
+    """
+    plain = {name: name.lower().replace("_", "-") for name in known}
+    wanted = str(given).lower().replace("_", "-")
+    similar = get_close_matches(wanted, set(plain.values()), n=most)
+    near = sorted((name for name in plain if plain[name] in similar), key=lambda name: similar.index(plain[name]))
+    near += [name for name in plain if wanted and wanted in plain[name] and name not in near]
+    return near[:most]
+
+
+def suggestion(given: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest names, or all of them if none is near and they are few.
+
+    >>> suggestion("photo", ["disks", "photos"])
+    'did you mean photos?'
+    >>> suggestion("elephant", ["disks", "photos"])
+    'there are: disks, photos'
+    """
+    known = list(known)
+    if near := nearest_names(given, known):
+        return f"did you mean {' or '.join([', '.join(near[:-1]), near[-1]] if near[1:] else near)}?"
+    few = ", ".join(known[:12]) or "none"
+    return f"there are: {few}" if len(known) <= 12 else f"there are {len(known)}, for example {', '.join(known[:3])}"
 
 
 def positive_int(name: str, value, at_least: int = 1) -> int:

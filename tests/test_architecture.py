@@ -23,7 +23,7 @@ FACE = public_names(PACKAGE)  # UNet -> gahb.denoisers.networks.UNet
 # A room is a module or a subpackage. It imports from the floors below and from the rooms
 # to its left on its own floor.
 FLOORS = (
-    ("_text", "_validate", "_points", "contract", "_files", "_progress", "kernels", "transforms"),
+    ("_text", "_validate", "_points", "contract", "_files", "_progress", "_threads", "kernels", "transforms"),
     ("images", "denoisers", "jacobian"),
     ("sampling", "measure"),
     ("training", "zoo"),

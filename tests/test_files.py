@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from gahb._files import checksum, replacing, root
+from gahb._files import cache_dir, checksum, explained, replacing, root
 from gahb._validate import InputError
 
 
@@ -30,26 +30,86 @@ def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path):
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="asks after processes as POSIX does")
+WRITER = """
+import sys, time
+from pathlib import Path
+from gahb._files import replacing
+
+with replacing(sys.argv[1]) as partial:
+    partial.write_text(sys.argv[2])
+    print(partial, flush=True)
+    if sys.argv[3] == "waits":
+        sys.stdin.read()
+    else:
+        import os
+        os._exit(9)
+"""
+
+
 def test_what_a_killed_writer_left_goes_with_the_next_and_what_a_living_one_writes_stays(tmp_path):
     path = tmp_path / "a[1].txt"
-    killed = f"import os; from gahb._files import replacing\nwith replacing({str(path)!r}) as p: p.touch(); os._exit(9)"
-    assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == 9
-    (left,) = os.listdir(tmp_path)
-    host, dead = socket.gethostname(), left.split(".")[-2].partition("@")[0]
-    stay = [
-        left.replace(f".{dead}@", f".{os.getppid()}@"),  # a living writer's
-        left.replace("a[1]", "b"),  # of another file
-        left.replace(host, "elsewhere"),  # of another host: its processes cannot be asked after
-        left.replace(host, f"{host}.elsewhere"),
-    ]
-    for name in stay:
-        (tmp_path / name).touch()
-    with replacing(path) as partial:
-        partial.write_text("new")
-        assert partial.name == left.replace(dead, str(os.getpid()))
-    assert path.read_text() == "new"
-    assert sorted(os.listdir(tmp_path)) == sorted([path.name, *stay])
+    command = [sys.executable, "-c", WRITER, str(path)]
+    killed = subprocess.run([*command, "half", "dies"], capture_output=True, text=True, check=False)
+    left = Path(killed.stdout.strip())
+    assert killed.returncode == 9 and left.read_text() == "half"
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen([*command, "the living one's", "waits"], **pipes) as living:
+        partial = Path(living.stdout.readline().strip())
+        assert partial.exists() and not left.parent.exists()
+        other = tmp_path / ".b.txt.x.scratch"  # of another file
+        other.mkdir()
+        with replacing(path) as mine:
+            mine.write_text("mine")
+            assert partial.exists() and mine != partial
+        assert path.read_text() == "mine"
+        living.communicate("")
+    assert living.returncode == 0
+    assert path.read_text() == "the living one's"
+    assert sorted(os.listdir(tmp_path)) == [".b.txt.x.scratch", "a[1].txt"]
+
+
+def test_two_writers_of_one_process(tmp_path):
+    path = tmp_path / "a.txt"
+    with replacing(path) as first:
+        first.write_text("first")
+        with replacing(path) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_an_error_of_writing_names_the_file_and_another_error_stays(tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+
+    path = tmp_path / "a.txt"
+    for error in (OSError(28, "No space"), SafetensorError("Error while serializing: I/O error: (os error 28)")):
+        with pytest.raises(OSError, match="No space left on device") as failed, replacing(path):
+            raise error
+        assert explained(failed.value) == f"{path}: No space left on device"
+    with pytest.raises(FileNotFoundError, match="gone"), replacing(path):
+        (tmp_path / "gone").read_text()
+    assert os.listdir(tmp_path) == []
+    monkeypatch.setenv("GAHB_CACHE", str(tmp_path))
+    with pytest.raises(OSError, match="GAHB_CACHE") as failed, replacing(path):
+        raise OSError(30, "Read-only file system")
+    assert explained(failed.value).count("GAHB_CACHE") == 1
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="a folder that its owner may not write")
+def test_a_folder_that_may_not_be_written(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(PermissionError) as failed, replacing(tmp_path / "a.txt"):
+            pass
+    finally:
+        tmp_path.chmod(0o700)
+    assert explained(failed.value) == f"{tmp_path / 'a.txt'}: Permission denied"
+
+
+def test_the_home_folder_in_the_name_of_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GAHB_CACHE", "~/prepared")
+    assert cache_dir() == tmp_path / "prepared"
 
 
 def test_a_checksum_is_of_all_that_it_is_given():

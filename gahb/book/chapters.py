@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._validate import InputError
+from .._validate import InputError, nearest_names, suggestion
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def find(root: Path, key: str | int) -> Chapter:
     for chapter in every:
         if text in (chapter.name, chapter.stem) or (text.isdecimal() and int(text) == chapter.number):
             return chapter
-    raise InputError(f"unknown chapter {text!r}; there are: {', '.join(c.stem for c in every) or 'none'}")
+    raise InputError(f"unknown chapter {text!r}; {suggestion(text, [c.stem for c in every])}")
 
 
 def source(chapter: Chapter):
@@ -85,7 +85,7 @@ def profile_values(root: Path, profile: str, chapter: Chapter) -> dict[str, Any]
     folder = root / "notebooks" / "profiles"
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if profile not in known:
-        raise InputError(f"unknown profile {profile!r}; there are: {', '.join(known) or 'none'}")
+        raise InputError(f"unknown profile {profile!r}; {suggestion(profile, known)}")
     try:
         entries = yaml.safe_load((folder / f"{profile}.yaml").read_text(encoding="utf-8")) or {}
         values = dict(entries.get(chapter.stem) or {})
@@ -93,9 +93,8 @@ def profile_values(root: Path, profile: str, chapter: Chapter) -> dict[str, Any]
         raise InputError(f"profiles/{profile}.yaml must map chapters to mappings of parameters") from None
     stems = [c.stem for c in chapters(root)]
     if strangers := sorted(set(entries) - set(stems)):
-        known = ", ".join(stems)
         raise InputError(
-            f"profiles/{profile}.yaml names the unknown chapter {strangers[0]!r}; there are: {known}"
+            f"profiles/{profile}.yaml names the unknown chapter {strangers[0]!r}; {suggestion(strangers[0], stems)}"
         )
     try:
         return {**parameters(chapter), **check_overrides(chapter, values), "profile": profile}
@@ -115,7 +114,10 @@ def check_overrides(chapter: Chapter, given: dict[str, Any]) -> dict[str, Any]:
         if name == "profile":
             raise InputError("profile is not a parameter to set: name a profile instead (--profile)")
         if name not in defaults:
-            raise InputError(f"{chapter.stem} has no parameter {name!r}; {describe(chapter)}")
+            near = nearest_names(name, [known for known in defaults if known != "profile"])
+            known = ", ".join(f"{n} = {defaults[n]!r} ({_kind(defaults[n])})" for n in near)
+            raise InputError(f"{chapter.stem} has no parameter {name!r}; "
+                             f"{f'did you mean {known}?' if near else describe(chapter)}")
         try:
             typed[name] = _typed(value, defaults[name])
         except (TypeError, ValueError):

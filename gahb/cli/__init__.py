@@ -5,50 +5,95 @@
     gahb zoo list
     gahb doctor
 
-Exit codes: 0 done, 1 a chapter failed or something needed is missing, 2 bad input (one line says what).
+Exit codes: 0 done; 1 a chapter failed, or something needed is missing; 2 bad
+input, which one line explains; 130 interrupted; 141 nobody reads the output.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
-from .._validate import InputError
+import click
+
+from .. import __version__
+from .._threads import let_waiting_threads_sleep
+from .._validate import InputError, suggestion
 from ..book.running import ChapterFailed
 from . import claims, doctor, rerun, zoo
+from .console import complain, show_everything
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; the exit code."""
-    arguments = _parser().parse_args(argv)
+    """Run the command that the words of `argv` name (default: the command line); return its exit code."""
+    let_waiting_threads_sleep()
+    show_everything()
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        return arguments.run(arguments)
+        code = _run(words)
+        sys.stdout.flush()  # here, where an error can still be explained
+    except BrokenPipeError:  # `gahb zoo list | head -1`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  what is left to write goes nowhere
+        return 141
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)  # of a command that was called wrongly
+        hint = f" (see {context.command_path} --help)" if context else ""
+        complain(f"{error.format_message().rstrip('.')}{hint}")
+        return error.exit_code
     except InputError as error:
-        return _complain(error, 2)
-    except ChapterFailed as error:
-        return _complain(error, 1)
-    except OSError as error:  # a full disk, a folder that may not be written
-        return _complain(error, 1)
+        complain(error)
+        return 2
+    except (ChapterFailed, ImportError, OSError) as error:
+        complain(error)
+        return 1
     except KeyboardInterrupt:
-        return _complain("interrupted", 130)
+        complain("interrupted")
+        return 130
+    return code
+
+
+def _run(words: list[str]) -> int:
+    try:
+        with gahb.make_context("gahb", words) as context:
+            return gahb.invoke(context) or 0
+    except click.exceptions.Exit as done:  # --help, --version
+        return done.exit_code
+
+
+class _Commands(click.Group):
+    """A group of commands that answers an unknown name with the nearest ones."""
+
+    def resolve_command(self, context: click.Context, words: list[str]):
+        if self.get_command(context, words[0]) is None and not words[0].startswith("-"):
+            raise InputError(f"no command {words[0]!r}; {suggestion(words[0], self.list_commands(context))}")
+        return super().resolve_command(context, words)
+
+
+@click.group(cls=_Commands, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="gahb %(version)s")
+def gahb() -> None:
+    """Why diffusion models generalise: the book's chapters from a terminal."""
+
+
+@click.command(
+    "zoo", add_help_option=False, context_settings={"ignore_unknown_options": True},
+    short_help="List, show, train, verify or export trained denoisers.",
+)  # fmt: skip
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def zoo_command(words: tuple[str, ...]) -> int:
+    """List, show, train, verify or export trained denoisers."""
+    parser = _Parser(prog="gahb", add_help=False)
+    zoo.add_to(parser.add_subparsers(metavar="COMMAND", required=True))
+    arguments = parser.parse_args(["zoo", *words])
+    return arguments.run(arguments)
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message}\n")
+        raise click.UsageError(message)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="gahb", description="Why diffusion models generalise: the book's chapters from a terminal."
-    )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (rerun, claims, doctor, zoo):
-        command.add_to(commands)
-    return parser
-
-
-def _complain(error, code: int) -> int:
-    print(f"gahb: {error}", file=sys.stderr)
-    return code
+for command in (rerun.command, claims.command, zoo_command, doctor.command):
+    gahb.add_command(command)

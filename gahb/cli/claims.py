@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from dataclasses import asdict
 from pathlib import Path
+
+import click
 
 from .._files import root
 from .._validate import InputError
 from ..book import ledger, running
 
 
-def add_to(commands) -> None:
-    """The subcommand `claims`."""
-    command = commands.add_parser("claims", help="print the claims of executed chapters")
-    command.add_argument(
-        "path",
-        nargs="?",
-        metavar="PATH",
-        help="an executed notebook or a folder of them (default: the book's)",
-    )
-    command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=run)
+@click.command("claims")
+@click.argument("path", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+def command(path: str | None, as_json: bool) -> int:
+    """Print the claims of executed chapters.
 
-
-def run(arguments: argparse.Namespace) -> int:
-    """The ledger of executed notebooks, as text or JSON."""
-    path = Path(arguments.path) if arguments.path else root() / "book" / "_executed"
-    if not path.exists():
-        hint = "" if arguments.path else ": build the book first (make book)"
-        raise InputError(f"{path} does not exist{hint}")
-    paths = executed_in(path) if path.is_dir() else [path]
+    PATH is an executed notebook or a folder of them; without it, those of the book.
+    """
+    place = Path(path).expanduser() if path else root() / "book" / "_executed"
+    if not place.exists():
+        hint = "" if path else ": build the book first (make book)"
+        raise InputError(f"{place} does not exist{hint}")
+    paths = executed_in(place) if place.is_dir() else [place]
     if not paths:
-        raise InputError(f"no executed chapter in {path}: build the book, or gahb rerun one")
+        raise InputError(f"no executed chapter in {place}: build the book, or gahb rerun one")
     found = [claim for one in paths for claim in running.claims_of(one)]
-    if arguments.json:
+    if as_json:
         print(json.dumps([asdict(claim) for claim in found], indent=2, ensure_ascii=False))
         return 0
     for claim in found:

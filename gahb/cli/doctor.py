@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import shutil
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+
+import click
 
 from .._files import cache_dir, root
 from .._validate import InputError
@@ -28,14 +29,9 @@ class Finding:
     ok: bool = True
 
 
-def add_to(commands) -> None:
-    """The subcommand `doctor`."""
-    command = commands.add_parser("doctor", help="say what this machine has and what that means")
-    command.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Print all findings; 1 if something that is needed is missing."""
+@click.command("doctor")
+def command() -> int:
+    """Say what this machine has, and what that means for the book."""
     findings = examine()
     print(report(findings))
     return 0 if all(finding.ok for finding in findings) else 1

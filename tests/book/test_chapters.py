@@ -24,11 +24,13 @@ def test_find(tree, key):
     )
 
 
-def test_unknown_chapter_lists_the_chapters(tree):
+def test_an_unknown_chapter_is_answered_with_the_nearest_or_with_all(tree):
     write(tree, "01_tiny")
     write(tree, "02_other")
-    with pytest.raises(InputError, match="unknown chapter 'tin'; there are: 01_tiny, 02_other"):
-        chapters.find(tree, "tin")
+    with pytest.raises(InputError, match=r"unknown chapter 'tinny'; did you mean 01_tiny\?$"):
+        chapters.find(tree, "tinny")
+    with pytest.raises(InputError, match=r"unknown chapter '3'; there are: 01_tiny, 02_other$"):
+        chapters.find(tree, 3)
 
 
 def test_the_text_wins_over_its_twin_and_other_files_are_no_chapters(tree):
@@ -88,7 +90,7 @@ def test_profile_values(tree):
             "01_tiny: {size: 2.5}",
             "profiles/smoke.yaml: parameter size of 01_tiny must be an integer, got 2.5",
         ),
-        ("01_tinny: {size: 2}", "names the unknown chapter '01_tinny'; there are: 01_tiny"),
+        ("01_tinny: {size: 2}", "names the unknown chapter '01_tinny'; did you mean 01_tiny\\?"),
         ("01_tiny: {profile: paper}", "profile is not a parameter to set"),
         ("01_tiny: 3", "must map chapters to mappings of parameters"),
         ("[", "must map chapters to mappings of parameters"),
@@ -104,6 +106,8 @@ def test_a_bad_profile(tree, text, message):
 def test_an_unknown_profile(tree):
     with pytest.raises(InputError, match="unknown profile 'huge'; there are: book, paper, smoke"):
         chapters.profile_values(tree, "huge", write(tree, "01_tiny"))
+    with pytest.raises(InputError, match=r"unknown profile 'Smok'; did you mean smoke\?"):
+        chapters.profile_values(tree, "Smok", write(tree, "01_tiny"))
 
 
 @pytest.mark.parametrize(
@@ -158,8 +162,10 @@ def test_overrides_of_a_wrong_type_are_refused_with_the_list(tree, name, given, 
     assert "its parameters are: sigma = 0.1 (a finite number), size = 8 (an integer), " in str(refused.value)
 
 
-def test_an_unknown_parameter_is_refused_with_the_list(tree):
-    with pytest.raises(InputError, match=r"no parameter 'sgma'; its parameters are: sigma = 0\.1"):
+def test_an_unknown_parameter_is_refused_with_the_nearest_or_the_list(tree):
+    with pytest.raises(InputError, match=r"no parameter 'sgma'; did you mean sigma = 0\.1 \(a finite number\)\?$"):
         chapters.check_overrides(write(tree, "01_tiny"), {"sgma": "0.2"})
+    with pytest.raises(InputError, match=r"no parameter 'width'; its parameters are: sigma = 0\.1 \("):
+        chapters.check_overrides(write(tree, "01_tiny"), {"width": "2"})
     with pytest.raises(InputError, match="name a profile instead"):
         chapters.check_overrides(write(tree, "01_tiny"), {"profile": "paper"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import nbformat
 import pytest
 from tiny_chapters import write
 
+import gahb
 from gahb import cli
+from gahb.book import ledger
 from gahb.book.page import _sources, html, plain
 from gahb.cli import doctor
 
@@ -266,7 +269,7 @@ def test_rerun_in_a_profile(tree, tmp_path, capsys):
         (["rerun", "1", "--profile", "vast"], "unknown profile 'vast'; there are: book, paper, smoke"),
         (
             ["rerun", "1", "-p", "sgma", "1"],
-            "01_tiny has no parameter 'sgma'; its parameters are: sigma = 0.1 (a",
+            "01_tiny has no parameter 'sgma'; did you mean sigma = 0.1 (a finite number)?",
         ),
         (
             ["rerun", "1", "-p", "sigma", "big"],
@@ -299,19 +302,79 @@ def test_bad_input_is_one_line_and_runs_nothing(tree, tmp_path, capsys, argument
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rerun", "1", "-p", "sigma"], "argument -p: expected 2 arguments"),
-        (["rerun"], "the following arguments are required: CHAPTER"),
-        ([], "the following arguments are required: COMMAND"),
-        (["train"], "invalid choice: 'train'"),
+        (["rerun", "1", "-p", "sigma"], "Option '-p' requires 2 arguments"),
+        (["rerun"], "Missing argument 'CHAPTER' (see gahb rerun --help)"),
+        ([], "Missing command (see gahb --help)"),
+        (["--verison"], "--version"),
+        (["rerunn"], "no command 'rerunn'; did you mean rerun?"),
+        (["dance"], "no command 'dance'; there are: claims, doctor, rerun, zoo"),
+        (["zoo", "lst"], "lst"),
     ],
 )
 def test_bad_usage_is_one_line(capsys, arguments, message):
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(arguments)
-    said = capsys.readouterr().err
-    assert stopped.value.code == 2
-    assert message in said
-    assert said.count("\n") == 1
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("gahb: ") and message in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+
+
+def test_version_and_help(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"gahb {gahb.__version__}\n"
+    for words in (["--help"], ["-h"], ["rerun", "-h"], ["claims", "--help"]):
+        assert cli.main(words) == 0
+        assert capsys.readouterr().out.startswith("Usage: gahb")
+
+
+def test_a_missing_extra_is_named(tree, capsys, monkeypatch):
+    monkeypatch.setattr("gahb._validate.find_spec", lambda name: None if name == "papermill" else name)
+    assert cli.main(["rerun", "1"]) == 1
+    said = "gahb: gahb rerun needs the extra [book]: pip install 'gahb[book]' (not installed: papermill)\n"
+    assert capsys.readouterr().err == said
+
+
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(capsys, monkeypatch):
+    for before, after in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        with monkeypatch.context() as patch:
+            if before:
+                patch.setenv("OMP_WAIT_POLICY", before)
+            else:
+                patch.delenv("OMP_WAIT_POLICY", raising=False)
+            assert cli.main(["--version"]) == 0
+            assert os.environ["OMP_WAIT_POLICY"] == after
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+# ------------------------------------------------------------- pipes and consoles
+
+COMMAND = [sys.executable, "-m", "gahb.cli"]
+
+
+def test_a_reader_who_stops_reading_ends_it_quietly(tree, tmp_path):
+    """As `gahb claims … | head -1`: far more is written than a pipe holds."""
+    record = {"id": "first", "chapter": "01_tiny", "statement": "x" * 10_000, "source": "s", "at_most": 1.0,
+              "measured": 0.5, "stderr": None, "profile": "book", "verdict": "holds"}  # fmt: skip
+    outputs = [{"output_type": "display_data", "data": {}, "metadata": {ledger.KEY: {**record, "id": f"c{i}"}}}
+               for i in range(100)]  # fmt: skip
+    (tmp_path / "01_tiny.ipynb").write_text(json.dumps({"cells": [{"outputs": outputs}], "metadata": {}}))
+    command = [*COMMAND, "claims", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline().startswith(b"holds")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_output_survives_a_console_that_knows_no_greek(tree, tmp_path):
+    chapter = "01_τiny"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([*COMMAND, "rerun", "σ ≤ −é中"], env=environment, capture_output=True, check=False)
+    assert done.returncode == 2, chapter
+    assert done.stderr == b"gahb: unknown chapter 'sigma <= -e?'; there are: 01_tiny\n"
+
+
+# ------------------------------------------------------------ disks and folders
 
 
 def test_a_failing_chapter_is_one_line_and_leaves_the_last_results(tree, tmp_path, capsys):
@@ -328,13 +391,38 @@ def test_a_failing_chapter_is_one_line_and_leaves_the_last_results(tree, tmp_pat
     assert cli.main(["claims", "runs"]) == 0  # the half-run notebook is not part of the ledger
 
 
-def test_a_full_disk_is_one_line(tree, capsys, monkeypatch):
-    def full(*_, **__):
+def test_a_full_disk_is_one_line_with_the_path(tree, tmp_path, capsys, monkeypatch):
+    def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("papermill.execute_notebook", full)
-    assert cli.main(["rerun", "1"]) == 1
-    assert capsys.readouterr().err == "gahb: [Errno 28] No space left on device\n"
+    monkeypatch.setattr("os.fsync", full)
+    assert cli.main(["rerun", "1", "--quiet"]) == 1
+    assert capsys.readouterr().err == "gahb: runs/01_tiny.ipynb: No space left on device\n"
+    assert list((tmp_path / "elsewhere" / "runs").iterdir()) == []
+
+
+def test_full_standard_output_is_one_line(tree):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*COMMAND, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "gahb: No space left on device\n")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_with_the_path(tree, tmp_path, capsys):
+    (tmp_path / "elsewhere" / "file").touch()
+    assert cli.main(["rerun", "1", "--out", "file/runs"]) == 1
+    assert capsys.readouterr().err == "gahb: file/runs: Not a directory\n"
+
+
+def test_a_cache_that_cannot_be_written_names_the_way_round(tmp_path, capsys, monkeypatch):
+    from gahb import zoo
+
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GAHB_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(zoo, "names", list)
+    assert cli.main(["zoo", "train", "calpha-2"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"gahb: {tmp_path}/file/cache/zoo: Not a directory; the environment variable GAHB_CACHE")
+    assert said.count("\n") == 1
 
 
 def test_doctor_says_what_is_there_and_what_it_means(capsys):
@@ -383,7 +471,9 @@ def test_doctor_names_what_is_missing(capsys, monkeypatch, tmp_path):
 def test_the_command_does_not_import_torch_to_refuse():
     code = """
 import sys
+import gahb
 from gahb import cli
+from gahb.book import ledger
 code = cli.main(["claims", "/nowhere"])
 sys.exit(3 if "torch" in sys.modules else code)
 """
