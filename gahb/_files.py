@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -112,6 +113,7 @@ def read_tensors(path: str | os.PathLike, name: str) -> tuple[dict[str, Tensor],
     """Tensors and header of a safetensors file; ValueError for one that is truncated or foreign, by its `name`."""
     from safetensors import SafetensorError, safe_open
 
+    sys.audit("gahb.read_tensors", str(path))  # heard by the record of a chapter's run, gahb.book.recording
     try:
         with safe_open(path, "pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}

@@ -50,39 +50,6 @@ def public_names(package: Path) -> dict[str, str]:
     }
 
 
-def networks_used(sources: Iterable[str], values: Iterable, known: Iterable[str]) -> set[str]:
-    """Which of the `known` names of trained networks a chapter may ask for.
-
-    A name counts if a string in `sources`, or in the `values` of its
-    parameters, is the name or its beginning up to a hyphen ("photos", family =
-    "calpha-2"), or if a string that is filled in begins as it does
-    (f"disks-n{n}-first"). All count where the list of names is gone through:
-    `zoo.names()` otherwise than in a comparison.
-    """
-    whole, heads = {text for value in values for text in _strings(value)}, set()
-    for source in sources:
-        nodes = list(ast.walk(_parsed(source)))
-        compared = {id(inner) for node in nodes if isinstance(node, ast.Compare) for inner in ast.walk(node)}
-        for node in nodes:
-            if isinstance(node, ast.JoinedStr):
-                heads |= {part.value for part in node.values[:1] if isinstance(part, ast.Constant)}
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                whole.add(node.value)
-            elif "names" in (getattr(node, "attr", ""), getattr(node, "name", "")) and id(node) not in compared:
-                return set(known)
-    heads |= {re.split("[{%]", text)[0] for text in whole if re.search("[{%]", text)} - {""}
-    heads |= {begun for text in whole - {""} for begun in (text.removesuffix("-") + "-", f"{text}@")}
-    return {name for name in known if name in whole or name.startswith(tuple(heads))}
-
-
-def _strings(value) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _strings(item)
-
-
 def _parsed(source: str) -> ast.Module:
     """A cell of a chapter; nothing if it does not parse: running it will say."""
     try:

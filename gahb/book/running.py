@@ -1,9 +1,9 @@
 """Running the book's chapters.
 
 A chapter is `notebooks/NN_name.md` (MyST) with its Jupytext twin `.ipynb`. The
-text is what runs; an executed copy keeps in its metadata, under `gahb`, a
-stamp of everything its outputs depend on, so that it runs again only when one
-of those has changed.
+text is what runs. An executed copy keeps in its metadata, under `gahb`, what
+its outputs depend on: a stamp of the code and the values, and a record of the
+files that the run imported and read. It runs again only if one of them changes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import os
 import platform
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -26,64 +25,44 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from .._files import cache_dir, replacing
+from .._files import replacing, scratch_folder
+from .._threads import let_waiting_threads_sleep
 from .._validate import InputError
-from . import ledger
+from . import ledger, recording
 from .chapters import Chapter, chapters, code_cells, parameters, profile_values, source, tags
-from .dependencies import modules_used, networks_used
 
 PACKAGE = Path(__file__).resolve().parents[1]
+RECORD = "record"  # id of the cell that shows what the run depends on
 
 
 class ChapterFailed(RuntimeError):  # noqa: N818
     """A chapter stopped at a cell; what had run so far is kept beside its output."""
 
 
-def dependencies(chapter: Chapter, values: dict[str, Any] | None = None) -> dict[str, Path]:
-    """Files that a chapter run with `values` depends on: modules by dotted name, data by relative path.
-
-    Data are the widgets' scripts and styles, other than what fetches them on a built page, and the zoo's
-    networks and recipes that the chapter names.
-    """
-    sources = [cell.source for cell in code_cells(source(chapter))]
-    modules, data = modules_used(sources, PACKAGE), {}
-    if "gahb.widgets" in modules:
-        paths = [path for kind in ("js", "css") for path in PACKAGE.glob(f"widgets/**/*.{kind}")]
-        data |= {path.relative_to(PACKAGE).as_posix(): path for path in paths if path.stem != "lazy"}
-    if "gahb.zoo" in modules:
-        known = _networks(_root_of(chapter))
-        named = networks_used(sources, (values or {}).values(), {name for name, _ in known})
-        data |= {f"weights/{path.name}": path for name, path in known if name in named}
-    return modules | dict(sorted(data.items()))
-
-
-def _networks(root: Path) -> list[tuple[str, Path]]:
-    """Recipes and weights by name: the package's, the chapters' own, and the weights that the user's cache holds."""
-    folders = (PACKAGE / "weights", root / "notebooks" / "weights")
-    stored = [(path.stem, path) for folder in folders for path in folder.glob("*.*")]
-    if not any((cache_dir() / "zoo").glob("*.safetensors")):
-        return stored
-    from .. import zoo  # brings torch along
-
-    return stored + [(name, path) for name, path in zoo.files().items() if path.parent not in folders]
-
-
 def stamp(chapter: Chapter, values: dict[str, Any]) -> str:
-    """sha256 of what outputs depend on: code, values, package sources, the chapter's claims, torch's version.
+    """SHA-256 of what is known before a run: the chapter's code and claims, the values, and torch's version.
 
     Prose, and tags that only change how a page looks, are not in it.
     """
-    files = dependencies(chapter, values)
     about = {
         "code": [cell.source for cell in code_cells(source(chapter))],
         "values": values,
-        "files": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()},
-        "claims": [asdict(c) for c in ledger.load(_root_of(chapter)) if c.chapter == chapter.stem]
-        if "gahb.book.ledger" in files
-        else [],
+        "claims": [asdict(c) for c in ledger.load(_root_of(chapter)) if c.chapter == chapter.stem],
         "torch": version("torch"),
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def is_current(executed, chapter: Chapter, values: dict[str, Any]) -> bool:
+    """Whether running the chapter with `values` could give other outputs than the notebook `executed` has.
+
+    False, so that it runs, if the stamp differs, if a file that the run imported or read has changed
+    since, or if there is no record of these.
+    """
+    about = executed.metadata.get("gahb", {})
+    if about.get("stamp") != stamp(chapter, values) or "record" not in about:
+        return False
+    return not recording.has_changed(about["record"], _root_of(chapter), PACKAGE)
 
 
 def execute(chapter: Chapter, out: Path, values: dict[str, Any], progress: bool = True) -> None:
@@ -103,9 +82,9 @@ def execute(chapter: Chapter, out: Path, values: dict[str, Any], progress: bool 
     out.parent.mkdir(parents=True, exist_ok=True)
     failed = out.with_name(f"{out.stem}.failed.ipynb")
     manager, peak = _kernel_manager(_root_of(chapter), values["profile"])
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}-") as folder:
-        start, running = Path(folder, "start.ipynb"), Path(folder, "running.ipynb")
-        nbformat.write(notebook, start)
+    with scratch_folder(out) as folder:
+        start, running = folder / "start.ipynb", folder / "running.ipynb"
+        nbformat.write(_recorded(notebook), start)
         began = time.monotonic()
         try:
             ran = papermill.execute_notebook(
@@ -114,8 +93,9 @@ def execute(chapter: Chapter, out: Path, values: dict[str, Any], progress: bool 
                 kernel_manager_class=manager,
             )  # fmt: skip
         except BaseException as error:
-            if running.exists():
-                os.replace(running, failed)
+            if (half := _read(running)) is not None:
+                half.cells = [cell for cell in half.cells if cell.id != RECORD]
+                _replace(half, failed)
             if reason := _reason(error):
                 raise ChapterFailed(f"{chapter.stem}: {reason}; the half-run notebook is {failed}") from None
             raise
@@ -123,9 +103,20 @@ def execute(chapter: Chapter, out: Path, values: dict[str, Any], progress: bool 
         "chapter": chapter.stem, "profile": values["profile"], "stamp": label, "torch": version("torch"),
         "parameters": {name: _plain(value) for name, value in values.items()},
         "seconds": round(time.monotonic() - began, 1), "machine": machine(), "threads": _threads(), **peak,
+        "record": ran.cells.pop().outputs[-1].metadata[recording.KEY],
     }  # fmt: skip
     _replace(_dressed(notebook, ran), out)
     failed.unlink(missing_ok=True)
+
+
+def _recorded(notebook):
+    """The notebook with one more cell at its end, which shows what the run has imported and read."""
+    import nbformat
+
+    recorded = copy.deepcopy(notebook)
+    code = "from gahb.book import recording\n\nrecording.show()"
+    recorded.cells.append(nbformat.v4.new_code_cell(code, id=RECORD))
+    return recorded
 
 
 def bring_up_to_date(
@@ -138,8 +129,8 @@ def bring_up_to_date(
 ) -> list[str]:
     """Make `out_dir` hold every chapter as it now is; the stems of those that had to run.
 
-    A chapter whose stamp is unchanged is not run: if its prose has changed, the
-    new text takes the stored outputs. `tell` is called with a line before each run.
+    A chapter that `is_current` is not run: if its prose has changed, the new
+    text takes the stored outputs. `tell` is called with a line before each run.
     Up to `jobs` chapters run side by side, each with its share of the cores and no
     progress bar; when one fails, no other begins, and those that run are finished first.
     """
@@ -148,7 +139,7 @@ def bring_up_to_date(
         out = Path(out_dir) / f"{chapter.stem}.ipynb"
         values = profile_values(root, profile, chapter)
         old = _read(out)
-        if old is not None and old.metadata.get("gahb", {}).get("stamp") == stamp(chapter, values):
+        if old is not None and is_current(old, chapter, values):
             new = _dressed(source(chapter), old)
             if new != old:
                 _replace(new, out)
@@ -256,13 +247,15 @@ def _kernel_manager(root: Path, profile: str) -> tuple[type, dict[str, int]]:
     from jupyter_client.kernelspec import KernelSpec
 
     quiet = "--IPKernelApp.log_level=50"  # else a line about sockets or an interrupt at every end of a good run
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", quiet]
+    extension = f"--IPKernelApp.extra_extensions={recording.__name__}"
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", quiet, extension]
     environment = {
         "GAHB_ROOT": str(root),
         "GAHB_PROFILE": profile,  # in the short ones the zoo trains nothing
         # figures go into the notebook, whatever MPLBACKEND the caller has
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     }
+    let_waiting_threads_sleep(os.environ)
     spec = KernelSpec(argv=command, display_name="Python 3", language="python", env=environment)
     peak: dict[str, int] = {}
 

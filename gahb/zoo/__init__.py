@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -48,7 +49,9 @@ def names() -> list[str]:
 
     `NAME@STEP` is one as it was at that step of its training.
     """
-    return sorted(files())
+    found = sorted(files())
+    sys.audit("gahb.zoo.names", found)  # heard by the record of a chapter's run, gahb.book.recording
+    return found
 
 
 def files() -> dict[str, Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 
@@ -31,7 +30,6 @@ def test_a_failing_cell_fails_the_build_and_keeps_the_last_good_page(tree, root)
         "- {id: x, chapter: 01_tiny, statement: 'about $x^2$', source: eq. 3, at_most: 1}\n"
         "- {id: y, chapter: 01_tiny, statement: never checked, source: eq. 4, at_most: 1, known: '$y$ in a trial'}\n"
     )
-    shutil.rmtree(tree / "gahb")  # the real package, not the stand-in
     environment = {**os.environ, "GAHB_PROFILE": "book"}
 
     def build() -> subprocess.CompletedProcess:
