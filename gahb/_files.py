@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,11 +55,11 @@ def scratch_folder(path: str | os.PathLike) -> Iterator[Path]:
     """A folder beside `path` in which to prepare what will lie at `path`; removed at the end of the block.
 
     Its writer holds a lock in it. A folder whose lock is free was left by a
-    writer that was killed, and is removed by the next writer of `path`.
+    writer that was killed; the next writer beside it removes it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{escape(path.name)}.*{_SCRATCH}"):
+    for left in path.parent.glob(f".*{_SCRATCH}"):
         with suppress(OSError), FileLock(left / "lock", timeout=0):  # an OSError if its writer lives
             shutil.rmtree(left, ignore_errors=True)
     while True:

@@ -94,7 +94,7 @@ def test_runs_in_the_smoke_profile(chapter, tmp_path, monkeypatch):
     """As a reader reruns it; the page that this leaves is opened from the disk."""
     monkeypatch.setenv("GAHB_ROOT", str(BOOK))
     assert cli.main(["rerun", chapter.stem, "--profile", "smoke", "--out", str(tmp_path), "--quiet"]) == 0
-    out = tmp_path / f"{chapter.stem}.ipynb"
+    out = tmp_path / f"{chapter.stem}-smoke.ipynb"
     checked = running.claims_of(out)
     assert {claim.verdict for claim in checked} <= {"not judged"}
     expected = {entry.id for entry in ledger.load(BOOK) if entry.chapter == chapter.stem}
@@ -113,7 +113,7 @@ def test_runs_in_the_smoke_profile(chapter, tmp_path, monkeypatch):
                 assert {"name", "caption"} <= set(cell.metadata.mystnb.figure) and cell.metadata.mystnb.image.alt
     shown = [kind for cell in executed.cells for out in cell.get("outputs", ()) for kind in out.get("data", ())]
     if os.environ.get("GAHB_REQUIRE_BROWSER") == "1" or browsing.why_not() is None:
-        page_opens(tmp_path / f"{chapter.stem}.html", sum("widget-view" in kind for kind in shown))
+        page_opens(out.with_suffix(".html"), sum("widget-view" in kind for kind in shown))
 
 
 def page_opens(path: Path, widgets: int) -> None:

@@ -225,8 +225,22 @@ def _dressed(notebook, executed):
         new.cells[position + 1].metadata = {"tags": ["injected-parameters"]}
     for key in ("gahb", "widgets", "language_info"):
         if key in executed.metadata:
-            new.metadata[key] = executed.metadata[key]
+            new.metadata[key] = copy.deepcopy(executed.metadata[key])
+    new.metadata["gahb"]["sources"] = _sources(new.cells)
     return new
+
+
+def is_own_result(path: Path, chapter: Chapter) -> bool:
+    """Whether `execute` wrote the notebook at `path` for this chapter, and nobody has edited it since."""
+    content = _content(path)
+    about = content["metadata"].get("gahb", {}) if content else {}
+    return about.get("chapter") == chapter.stem and about.get("sources") == _sources(content["cells"])
+
+
+def _sources(cells: list[dict[str, Any]]) -> str:
+    """SHA-256 of the texts of all cells, as nbformat or the notebook's file holds them."""
+    texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
 def _reason(error: BaseException) -> str | None:

@@ -43,5 +43,6 @@ def command(path: str | None, as_json: bool) -> int:
 
 
 def executed_in(folder: Path) -> list[Path]:
-    """Executed chapters in a folder, without half-run ones."""
-    return sorted(path for path in folder.glob("*.ipynb") if re.fullmatch(r"\d+_\w+", path.stem))
+    """Executed chapters in a folder, without half-run ones: 01_miyasawa.ipynb, 01_miyasawa-sigma=0.2.ipynb."""
+    paths = sorted(folder.glob("*.ipynb"))
+    return [path for path in paths if re.match(r"\d+_\w", path.name) and not path.name.endswith(".failed.ipynb")]

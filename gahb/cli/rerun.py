@@ -1,16 +1,26 @@
-"""`gahb rerun`: run one chapter with one's own parameters."""
+"""`gahb rerun`: run one chapter with one's own parameters.
+
+A run is named after its chapter, its profile and the parameters that were
+given: `01_miyasawa`, `01_miyasawa-smoke`, `01_miyasawa-sigma=0.2`. Runs with
+different parameters therefore lie side by side in one folder. A file that no
+run has written, or that was edited afterwards, is replaced only with --force.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from .._files import replacing, root
 from .._validate import InputError, require_extra
 from ..book import chapters, running
+from ..book.chapters import Chapter
 from ..book.page import html
 from .claims import executed_in
 
@@ -22,38 +32,97 @@ PACKAGES = ("ipykernel", "jupyter_client", "jupytext", "nbclient", "nbconvert", 
 @click.option("-p", "given", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter; may be repeated.")
 @click.option("--profile", default="book", metavar="NAME", help="smoke, book (the default) or paper.")
 @click.option("--out", default="runs", metavar="FOLDER", help="Where the results go (default: runs/).")
+@click.option("--force", is_flag=True, help="Replace files that are not results of gahb rerun.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
-def command(chapter: str, given: tuple[tuple[str, str], ...], profile: str, out: str, quiet: bool) -> int:
+def command(chapter: str, given: tuple, profile: str, out: str, force: bool, quiet: bool) -> int:
     """Run one chapter with your own parameters.
 
     CHAPTER is its number, its name or its file: 1, miyasawa, 01_miyasawa. Its
-    notebook, its page and the claims of all runs go into the folder of --out.
+    notebook, its page and the claims of all runs there go into the folder of --out.
     """
     clone = root()
     require_extra("book", "gahb rerun", *PACKAGES)
     found = chapters.find(clone, chapter)
-    repeated = [name for name in dict(given) if [n for n, _ in given].count(name) > 1]
-    if repeated:
-        values = " and ".join(repr(value) for name, value in given if name == repeated[0])
-        raise InputError(f"parameter {repeated[0]} is given twice: {values}")
-    values = chapters.profile_values(clone, profile, found)
-    overrides = chapters.check_overrides(found, dict(given))
+    overrides = chapters.check_overrides(found, _once_each(given))
+    values = {**chapters.profile_values(clone, profile, found), **overrides}
     if overrides:
         changes = ", ".join(f"{name}={value!r}" for name, value in overrides.items())
-        values |= {**overrides, "profile": f"{profile}, with {changes}"}
+        values["profile"] = f"{profile}, with {changes}"
     folder = Path(out).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out must be a folder, and {folder} is a file")
-    notebook = folder / f"{found.stem}.ipynb"
+    notebook = folder / f"{run_name(found, profile, overrides)}.ipynb"
+    page, ledger = folder / f"{notebook.stem}.html", folder / "claims.json"
+    earlier = _check_folder(found, notebook, page, ledger, force)
+
     running.execute(found, notebook, values, progress=not quiet)
-    page, ledger = notebook.with_suffix(".html"), folder / "claims.json"
     with replacing(page) as partial:
         partial.write_text(html(notebook), encoding="utf-8")
-    records = [asdict(claim) for path in executed_in(folder) for claim in running.claims_of(path)]
-    with replacing(ledger) as partial:
-        partial.write_text(json.dumps(records, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write_claims(folder, ledger)
     if not quiet:
         for claim in running.claims_of(notebook):
             print(claim)
-        print(f"wrote {notebook}, {page}, {ledger}")
+        print(f"wrote {notebook}, {page}, {ledger}{' (in place of an earlier run)' * earlier}")
     return 0
+
+
+def run_name(chapter: Chapter, profile: str, overrides: dict[str, Any]) -> str:
+    """The name of a run's files: the chapter, a profile other than book, and the given parameters.
+
+    A value that is no part of a file name, such as a path, is shortened; some digits of a hash then tell it
+    from others.
+    """
+    said = [chapter.stem] + [profile] * (profile != "book")
+    said += [f"{name}={_plainly(value)}" for name, value in overrides.items()]
+    name = "-".join(said)
+    short = re.sub(r"[^\w.,=+-]+", "_", name)[:100]
+    return name if short == name else f"{short}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def _plainly(value) -> str:
+    return ",".join(map(_plainly, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _once_each(given: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for name, value in given:
+        if name in values:
+            raise InputError(f"parameter {name} is given twice: {values[name]!r} and {value!r}")
+        values[name] = value
+    return values
+
+
+def _check_folder(chapter: Chapter, notebook: Path, page: Path, ledger: Path, force: bool) -> bool:
+    """Find what would stop the run's end before it begins; return whether the run replaces an earlier one."""
+    if notebook.parent.exists() and not notebook.parent.is_dir():
+        raise InputError(f"--out must be a folder, and {notebook.parent} is a file")
+    earlier = running.is_own_result(notebook, chapter)
+    foreign = [path for path in (notebook, page) if path.exists() and not earlier]
+    foreign += [ledger] if ledger.exists() and not _is_ledger(ledger) else []
+    if foreign and not force:
+        raise InputError(f"{foreign[0]} is not a result of gahb rerun, or was edited since; "
+                         "choose another --out, or replace it with --force")
+    for path in executed_in(notebook.parent):
+        if path != notebook:
+            try:
+                running.claims_of(path)
+            except InputError as error:
+                raise InputError(f"{error}; move it away, or choose another --out") from None
+    return earlier
+
+
+def _is_ledger(path: Path) -> bool:
+    """Whether the file is one that `_write_claims` writes."""
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+        return isinstance(records, list) and all({"id", "chapter", "verdict"} <= set(record) for record in records)
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _write_claims(folder: Path, ledger: Path) -> None:
+    """Write the claims of all runs in `folder`; once more if another run has ended in the meantime."""
+    written = None
+    while (present := [(path, path.stat().st_mtime_ns) for path in executed_in(folder)]) != written:
+        records = [asdict(claim) for path, _ in present for claim in running.claims_of(path)]
+        with replacing(ledger) as partial:
+            partial.write_text(json.dumps(records, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        written = present

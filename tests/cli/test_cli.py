@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -17,9 +19,9 @@ from tiny_chapters import write
 
 import gahb
 from gahb import cli
-from gahb.book import ledger
+from gahb.book import chapters, ledger
 from gahb.book.page import _sources, html, plain
-from gahb.cli import doctor
+from gahb.cli import doctor, rerun
 
 CODE = """
 from gahb import claims
@@ -27,6 +29,7 @@ claims.begin(chapter="01_tiny", profile=profile)
 claims.check("first", sigma)
 print("size", size)
 """
+COMMAND = [sys.executable, "-m", "gahb.cli"]
 LEDGER = """
 - id: first
   chapter: 01_tiny
@@ -56,12 +59,13 @@ def tree(tmp_path, monkeypatch):
 def test_rerun_leaves_notebook_page_and_claims(tree, capsys, tmp_path):
     assert cli.main(["rerun", "tiny", "-p", "sigma", "-1e-3", "-p", "size", "3", "--out", "runs/"]) == 0
     runs = tmp_path / "elsewhere" / "runs"
-    assert sorted(path.name for path in runs.iterdir()) == ["01_tiny.html", "01_tiny.ipynb", "claims.json"]
+    name = "01_tiny-sigma=-0.001-size=3"
+    assert sorted(path.name for path in runs.iterdir()) == [f"{name}.html", f"{name}.ipynb", "claims.json"]
     (claim,) = json.loads((runs / "claims.json").read_text())
     label = "book, with sigma=-0.001, size=3"
     assert (claim["id"], claim["measured"], claim["profile"]) == ("first", -1e-3, label)
-    assert nbformat.read(runs / "01_tiny.ipynb", 4).metadata.gahb.parameters["size"] == 3
-    assert "size 3" in (runs / "01_tiny.html").read_text()
+    assert nbformat.read(runs / f"{name}.ipynb", 4).metadata.gahb.parameters["size"] == 3
+    assert "size 3" in (runs / f"{name}.html").read_text()
     said = capsys.readouterr().out
     assert f"first: holds; measured −0.001, expected ≤ 1 (profile {label})" in said
     assert not list((tree / "notebooks").glob("*.ipynb"))
@@ -70,7 +74,7 @@ def test_rerun_leaves_notebook_page_and_claims(tree, capsys, tmp_path):
     said = capsys.readouterr().out
     assert said.startswith("holds        first: measured −0.001, expected ≤ 1\n")
     assert said.endswith("known before: nothing like it\nclaims 1: holds 1\n")
-    assert cli.main(["claims", "runs/01_tiny.ipynb", "--json"]) == 0
+    assert cli.main(["claims", f"runs/{name}.ipynb", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [claim]
 
 
@@ -255,7 +259,7 @@ def test_glued_numbers_stand_in_the_page(tree, tmp_path):
 
 def test_rerun_in_a_profile(tree, tmp_path, capsys):
     assert cli.main(["rerun", "1", "--profile", "smoke", "--quiet"]) == 0
-    notebook = nbformat.read(tmp_path / "elsewhere" / "runs" / "01_tiny.ipynb", 4)
+    notebook = nbformat.read(tmp_path / "elsewhere" / "runs" / "01_tiny-smoke.ipynb", 4)
     assert (notebook.metadata.gahb.profile, notebook.metadata.gahb.parameters["size"]) == ("smoke", 2)
     (claim,) = json.loads((tmp_path / "elsewhere" / "runs" / "claims.json").read_text())
     assert claim["verdict"] == "not judged"
@@ -346,10 +350,124 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(capsys, monkeypatc
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
+# ------------------------------------------------------------- results are not lost
+
+
+@pytest.mark.parametrize(
+    ("profile", "overrides", "name"),
+    [
+        ("book", {}, "01_tiny"),
+        ("smoke", {"sigma": 0.2}, "01_tiny-smoke-sigma=0.2"),
+        ("book", {"levels": (1.0, 10.0), "flag": False}, "01_tiny-levels=1.0,10.0-flag=False"),
+        ("book", {"names": ["a/b c"]}, r"01_tiny-names=a_b_c-\w{6}"),
+        ("book", {"folder": "é" * 300}, r"01_tiny-folder=é{85}-\w{6}"),
+    ],
+)
+def test_the_name_of_a_run_tells_its_parameters(tree, profile, overrides, name):
+    found = rerun.run_name(chapters.find(tree, 1), profile, overrides)
+    assert re.fullmatch(name, found)
+
+
+def test_values_that_look_alike_have_different_names(tree):
+    chapter = chapters.find(tree, 1)
+    names = {rerun.run_name(chapter, "book", {"folder": value}) for value in ("a b", "a/b", "a?b", "a_b")}
+    assert len(names) == 4
+
+
+@pytest.fixture
+def runs(tree, tmp_path):
+    """A folder with the result of one run."""
+    assert cli.main(["rerun", "1", "--profile", "smoke", "--quiet"]) == 0
+    return tmp_path / "elsewhere" / "runs"
+
+
+def edit(path):
+    notebook = nbformat.read(path, 4)
+    notebook.cells[0].source += " My own words."
+    nbformat.write(notebook, path)
+
+
+FOREIGN = {
+    "edited afterwards": ("01_tiny-smoke.ipynb", edit),
+    "a notebook of one's own": ("01_tiny-smoke.ipynb", lambda path: nbformat.write(nbformat.v4.new_notebook(), path)),
+    "no notebook": ("01_tiny-smoke.ipynb", lambda path: path.write_text("mine")),
+    "a page alone": ("01_tiny-smoke.html", lambda path: path.with_suffix(".ipynb").unlink()),
+    "other claims": ("claims.json", lambda path: path.write_text('{"mine": 1}')),
+}
+
+
+def test_what_is_not_a_result_is_replaced_only_by_force(runs, tmp_path, capsys, monkeypatch):
+    shutil.copytree(runs, tmp_path / "good")
+    for name, change in FOREIGN.values():
+        shutil.rmtree(runs)
+        shutil.copytree(tmp_path / "good", runs)
+        change(runs / name)
+        before = (runs / name).read_bytes()
+        with monkeypatch.context() as patch:
+            patch.setattr("papermill.execute_notebook", lambda *_, **__: pytest.fail("it ran"))
+            assert cli.main(["rerun", "1", "--profile", "smoke"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"gahb: runs/{name} is not a result of gahb rerun, or was edited since")
+        assert (runs / name).read_bytes() == before
+    assert cli.main(["rerun", "1", "--profile", "smoke", "--force", "--quiet"]) == 0
+    assert (runs / name).read_bytes() != before
+
+
+def test_a_run_with_the_same_parameters_takes_the_place_of_the_earlier_and_says_so(runs, capsys):
+    assert cli.main(["rerun", "1", "--profile", "smoke"]) == 0
+    assert capsys.readouterr().out.endswith("claims.json (in place of an earlier run)\n")
+
+
+def test_an_unreadable_neighbour_is_found_before_the_run(runs, capsys, monkeypatch):
+    (runs / "02_other.ipynb").write_text("{")
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: pytest.fail("it ran"))
+    assert cli.main(["rerun", "1"]) == 2
+    said = "gahb: runs/02_other.ipynb is not a notebook that can be read; move it away, or choose another --out\n"
+    assert capsys.readouterr().err == said
+
+
+def test_two_runs_at_a_time_into_one_folder(tree, tmp_path):
+    """Each waits in its last cell for the other to come as far; both leave all that they should."""
+    meet = """
+import time
+from pathlib import Path
+
+Path(folder, str(size)).touch()
+while len(list(Path(folder).iterdir())) < 2:
+    time.sleep(0.05)
+"""
+    write(tree, "01_tiny", CODE, meet)
+    (tmp_path / "meeting").mkdir()
+    command = [*COMMAND, "rerun", "1", "-p", "folder", str(tmp_path / "meeting"), "--quiet", "-p", "size"]
+    both = [subprocess.Popen([*command, size], stderr=subprocess.PIPE, text=True) for size in "34"]
+    try:
+        said = [process.communicate(timeout=240)[1] for process in both]
+    finally:
+        for process in both:
+            process.kill()
+    assert [process.returncode for process in both] == [0, 0], said
+    runs = tmp_path / "elsewhere" / "runs"
+    assert len(list(runs.glob("01_tiny-*.ipynb"))) == len(list(runs.glob("01_tiny-*.html"))) == 2
+    profiles = {claim["profile"].rpartition("size=")[2] for claim in json.loads((runs / "claims.json").read_text())}
+    assert profiles == {"3", "4"}
+
+
+def test_what_a_killed_run_leaves_the_next_removes(tree, tmp_path):
+    write(tree, "01_tiny", CODE, "import time\nopen(folder, 'w').close()\ntime.sleep(600)")
+    begun, runs = tmp_path / "begun", tmp_path / "elsewhere" / "runs"
+    with subprocess.Popen([*COMMAND, "rerun", "1", "-p", "folder", str(begun), "--quiet"]) as killed:
+        while not begun.exists() and killed.poll() is None:
+            time.sleep(0.05)
+        assert [path.suffix for path in runs.iterdir()] == [".scratch"]
+        killed.kill()
+    write(tree, "01_tiny", CODE)
+    assert cli.main(["rerun", "1", "--profile", "smoke", "--quiet"]) == 0
+    assert sorted(path.name for path in runs.iterdir()) == [
+        "01_tiny-smoke.html", "01_tiny-smoke.ipynb", "claims.json",
+    ]  # fmt: skip
+
+
 # ------------------------------------------------------------- pipes and consoles
-
-COMMAND = [sys.executable, "-m", "gahb.cli"]
-
 
 def test_a_reader_who_stops_reading_ends_it_quietly(tree, tmp_path):
     """As `gahb claims … | head -1`: far more is written than a pipe holds."""
@@ -473,7 +591,7 @@ def test_the_command_does_not_import_torch_to_refuse():
 import sys
 import gahb
 from gahb import cli
-from gahb.book import ledger
+from gahb.book import chapters, ledger
 code = cli.main(["claims", "/nowhere"])
 sys.exit(3 if "torch" in sys.modules else code)
 """
