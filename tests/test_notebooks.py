@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from gahb import cli
-from gahb.book import chapters, ledger, running
+from gahb.book import chapters, ledger, ranges, running
 
 sys.path.insert(0, str(Path(__file__).parent / "browser"))
 import browsing
@@ -84,7 +84,19 @@ def test_cells_are_plain(chapter):
 @each_chapter
 @pytest.mark.parametrize("profile", ["smoke", "book", "paper"])
 def test_profiles_are_valid(chapter, profile):
-    assert chapters.profile_values(BOOK, profile, chapter)["profile"] == profile
+    values = chapters.profile_values(BOOK, profile, chapter)
+    assert values["profile"] == profile
+    ranges.check(chapter, values)
+
+
+@each_chapter
+def test_every_number_has_a_range(chapter):
+    numbers = {name for name, value in chapters.parameters(chapter).items() if _is_number(value)}
+    assert numbers <= set(ranges.load(chapter)), "notebooks/ranges.yaml says what else is allowed"
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) or (isinstance(value, list) and _is_number(value[0]))
 
 
 @each_chapter

@@ -3,5 +3,7 @@ from . import dependencies as dependencies
 from . import ledger as ledger
 from . import page as page
 from . import prose as prose
+from . import ranges as ranges
 from . import recording as recording
 from . import running as running
+from .ranges import check_parameters as check_parameters

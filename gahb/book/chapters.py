@@ -126,6 +126,23 @@ def check_overrides(chapter: Chapter, given: dict[str, Any]) -> dict[str, Any]:
     return typed
 
 
+def check_types(chapter: Chapter, values: dict[str, Any]) -> None:
+    """InputError if a value has another type than its parameter's default.
+
+    Unlike `check_overrides` this reads no text: papermill's `-p counts '[1, 10]'` passes a string, which
+    is refused where a list is meant.
+    """
+    defaults = parameters(chapter)
+    for name, value in values.items():
+        default = defaults[name]
+        if isinstance(value, str) and not isinstance(default, (str, type(None))):
+            raise InputError(
+                f"parameter {name} of {chapter.stem} must be {_kind(default)}, got the string {value!r}; "
+                f"with papermill: -y '{name}: {value}', or use gahb rerun"
+            )
+    check_overrides(chapter, values)
+
+
 def describe(chapter: Chapter) -> str:
     """One line that lists the chapter's parameters with types and defaults."""
     items = [(name, value) for name, value in parameters(chapter).items() if name != "profile"]

@@ -28,7 +28,7 @@ from typing import Any
 from .._files import replacing, scratch_folder
 from .._threads import let_waiting_threads_sleep
 from .._validate import InputError
-from . import ledger, recording
+from . import ledger, ranges, recording
 from .chapters import Chapter, chapters, code_cells, parameters, profile_values, source, tags
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -68,8 +68,9 @@ def is_current(executed, chapter: Chapter, values: dict[str, Any]) -> bool:
 def execute(chapter: Chapter, out: Path, values: dict[str, Any], progress: bool = True) -> None:
     """Run the chapter with `values` and put the executed notebook at `out`, whole or not at all.
 
-    If a cell fails, `out` stays as it was, the half-run notebook lies beside it
-    as `<stem>.failed.ipynb`, and ChapterFailed names the cell and the error.
+    A value that is not allowed is an InputError before anything runs. If a cell
+    fails, `out` stays as it was, the half-run notebook lies beside it as
+    `<stem>.failed.ipynb`, and ChapterFailed names the cell and the error.
     """
     import nbformat
     import papermill
@@ -77,6 +78,7 @@ def execute(chapter: Chapter, out: Path, values: dict[str, Any], progress: bool 
     out = Path(out)
     if out.resolve().parent == chapter.path.resolve().parent:
         raise InputError(f"out is {out}: an executed notebook must not lie among the chapters")
+    ranges.check(chapter, values)
     notebook, defaults, label = source(chapter), parameters(chapter), stamp(chapter, values)
     changed = {name: _plain(value) for name, value in values.items() if value != defaults[name]}
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ import click
 
 from .._files import replacing, root
 from .._validate import InputError, require_extra
-from ..book import chapters, running
+from ..book import chapters, ranges, running
 from ..book.chapters import Chapter
 from ..book.page import html
 from .claims import executed_in
@@ -48,6 +48,7 @@ def command(chapter: str, given: tuple, profile: str, out: str, force: bool, qui
     if overrides:
         changes = ", ".join(f"{name}={value!r}" for name, value in overrides.items())
         values["profile"] = f"{profile}, with {changes}"
+    ranges.check(found, values)
     folder = Path(out).expanduser()
     notebook = folder / f"{run_name(found, profile, overrides)}.ipynb"
     page, ledger = folder / f"{notebook.stem}.html", folder / "claims.json"
