@@ -5,6 +5,9 @@
 #   TORCH_INDEX=URL        where torch is taken from, where PyPI's build is not wanted
 #   ARGS='-k miyasawa'     passed on to pytest; -n 0 runs the tests in one process (for --pdb, say)
 
+# else torch's threads spin while they wait, and slow other programs down
+export OMP_WAIT_POLICY ?= PASSIVE
+
 PYTHON ?= python3
 VENV ?= .venv
 OLDEST := $(VENV)/oldest
@@ -23,6 +26,7 @@ help:
 	@echo 'make lint    check code and workflows'
 	@echo 'make pdf     print the book as one file, _build/pdf/gahb.pdf'
 	@echo 'make lab     open the chapters in JupyterLab'
+	@echo 'make sync    bring the chapters and their twins in step (refuses where both were edited)'
 	@echo 'make setup   only set up .venv'
 	@echo 'make links   look whether the addresses that the book names still answer'
 	@echo 'make vendor  only fetch the JavaScript and fonts of the pages'
@@ -113,6 +117,10 @@ pdf: book
 lab: setup
 	@JUPYTER_CONFIG_PATH=$(CURDIR)/book/lab $(BIN)/jupyter lab --notebook-dir=notebooks
 
+# each chapter's text and its notebook; says which, and writes nothing, where both were edited
+sync: setup
+	@$(BIN)/python -m gahb.book.twins
+
 # One lock for every platform and Python from 3.11 on. uv keeps the pins that are
 # still allowed. What torch pulls in for CUDA on Linux is taken out again, all but
 # Triton: it comes with torch itself where torch needs it.
@@ -135,5 +143,5 @@ clean:
 distclean: clean
 	rm -rf $(VENV)
 
-.PHONY: help setup vendor book pdf test lint test-unit test-oldest links lab lock clean distclean
+.PHONY: help setup vendor book pdf test lint test-unit test-oldest links lab sync lock clean distclean
 .DELETE_ON_ERROR:
