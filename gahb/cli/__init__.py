@@ -11,7 +11,6 @@ input, which one line explains; 130 interrupted; 141 nobody reads the output.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -20,9 +19,10 @@ import click
 
 from .. import __version__
 from .._threads import let_waiting_threads_sleep
-from .._validate import InputError, suggestion
+from .._validate import InputError
 from ..book.running import ChapterFailed
 from . import claims, doctor, rerun, zoo
+from .commands import Commands
 from .console import complain, show_everything
 
 
@@ -62,38 +62,11 @@ def _run(words: list[str]) -> int:
         return done.exit_code
 
 
-class _Commands(click.Group):
-    """A group of commands that answers an unknown name with the nearest ones."""
-
-    def resolve_command(self, context: click.Context, words: list[str]):
-        if self.get_command(context, words[0]) is None and not words[0].startswith("-"):
-            raise InputError(f"no command {words[0]!r}; {suggestion(words[0], self.list_commands(context))}")
-        return super().resolve_command(context, words)
-
-
-@click.group(cls=_Commands, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="gahb %(version)s")
 def gahb() -> None:
     """Why diffusion models generalise: the book's chapters from a terminal."""
 
 
-@click.command(
-    "zoo", add_help_option=False, context_settings={"ignore_unknown_options": True},
-    short_help="List, show, train, verify or export trained denoisers.",
-)  # fmt: skip
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
-def zoo_command(words: tuple[str, ...]) -> int:
-    """List, show, train, verify or export trained denoisers."""
-    parser = _Parser(prog="gahb", add_help=False)
-    zoo.add_to(parser.add_subparsers(metavar="COMMAND", required=True))
-    arguments = parser.parse_args(["zoo", *words])
-    return arguments.run(arguments)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise click.UsageError(message)
-
-
-for command in (rerun.command, claims.command, zoo_command, doctor.command):
-    gahb.add_command(command)
+for module in (rerun, claims, zoo, doctor):
+    gahb.add_command(module.command)

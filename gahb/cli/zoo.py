@@ -18,55 +18,48 @@ from its checkpoint at another one.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from multiprocessing import get_context
 from pathlib import Path
 
+import click
 import yaml
 
-from gahb._validate import InputError, MissingExtra, require_extra
+from .._validate import InputError, require_extra
+from .commands import Commands
 
 
-def add_to(commands) -> None:
-    """The subcommand `zoo` and its own subcommands."""
-    parser = commands.add_parser("zoo", help="list, show, train, verify or export trained denoisers")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for name, run, text in (
-        ("list", _list, "what ships, and the recipes that can be trained"),
-        ("show", _show, "recipe, log and PSNR of one"),
-        ("train", _train, "train recipes, each once; an interrupted one goes on"),
-        ("verify", _verify, "train a recipe again and compare with what ships"),
-        ("export", _export, "copy the trained weights of a recipe to a file"),
-    ):
-        verb = verbs.add_parser(name, help=text)
-        verb.set_defaults(run=_checked(run))
-        if name == "train":
-            verb.add_argument("recipes", nargs="+", metavar="RECIPE", help="a name or a YAML file")
-            verb.add_argument("--executor", metavar="WHERE", help="local:WORKERS, or dask://HOST:PORT")
-            verb.add_argument("--minutes", type=float, metavar="M", help="stop after M minutes; a later call goes on")
-        elif name != "list":
-            verb.add_argument("recipe", metavar="RECIPE", help="a name or a YAML file")
-        if name == "export":
-            verb.add_argument("out", type=Path, metavar="FILE")
+@click.group("zoo", cls=Commands)
+def command() -> None:
+    """List, show, train, verify or export trained denoisers.
+
+    A RECIPE is the name of one that ships, or a YAML file.
+    """
 
 
 def _checked(run):
-    def checked(arguments: argparse.Namespace) -> int:
+    """Bad input, and a training that diverged, are told in one line."""
+
+    @wraps(run)
+    def checked(*arguments, **options) -> int:
         try:
-            return run(arguments)
-        except (ValueError, FloatingPointError, MissingExtra) as error:  # bad input; a training that diverged
+            return run(*arguments, **options)
+        except (ValueError, FloatingPointError) as error:
             raise InputError(str(error)) from error
 
     return checked
 
 
-def _list(arguments: argparse.Namespace) -> int:
+@command.command("list")
+@_checked
+def _list() -> int:
+    """Say what ships, and which recipes can be trained."""
     from gahb import zoo
 
     for name in sorted({*zoo.recipe_files(), *zoo.names()}):
@@ -79,16 +72,20 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show(arguments: argparse.Namespace) -> int:
+@command.command("show")
+@click.argument("recipe")
+@_checked
+def _show(recipe: str) -> int:
+    """Print the recipe, the log and the PSNR of a network."""
     from gahb import zoo
     from gahb.zoo import recipes
 
-    if arguments.recipe not in zoo.names() and not str(arguments.recipe).endswith(".safetensors"):
-        recipe = zoo.recipe(arguments.recipe)
-        print(yaml.safe_dump({"network": recipe.network, "images": recipe.images, "training": recipe.training},
+    if recipe not in zoo.names() and not recipe.endswith(".safetensors"):
+        written = zoo.recipe(recipe)
+        print(yaml.safe_dump({"network": written.network, "images": written.images, "training": written.training},
                              sort_keys=False, default_flow_style=None), end="")
         return 0
-    network = zoo.load(arguments.recipe)
+    network = zoo.load(recipe)
     print(yaml.safe_dump(network.recipe, sort_keys=False, default_flow_style=None), end="")
     last = network.log[-1]
     print(f"trained for {last['images']:,} images, {last['seconds']:.0f} s")
@@ -97,16 +94,22 @@ def _show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _train(arguments: argparse.Namespace) -> int:
+@command.command("train")
+@click.argument("names", nargs=-1, required=True, metavar="RECIPE...")
+@click.option("--executor", metavar="WHERE", help="local:WORKERS, or dask://HOST:PORT: side by side.")
+@click.option("--minutes", type=float, metavar="M", help="Stop after M minutes; a later call goes on.")
+@_checked
+def _train(names: tuple[str, ...], executor: str | None, minutes: float | None) -> int:
+    """Train recipes, each once; an interrupted one goes on."""
     from gahb import zoo
     from gahb.training import StoppedError
     from gahb.training.processes import leads, team
 
-    recipes = [zoo.recipe(name) for name in arguments.recipes]
+    recipes = [zoo.recipe(name) for name in names]
     for recipe in recipes:  # all before any is trained
         recipe.check()
-    until = None if arguments.minutes is None else _Deadline.after(arguments.minutes)
-    if arguments.executor is None:
+    until = None if minutes is None else _Deadline.after(minutes)
+    if executor is None:
         left = []
         for recipe in recipes:
             try:
@@ -121,8 +124,8 @@ def _train(arguments: argparse.Namespace) -> int:
         return _say_what_is_left(left) if leads() else 0
     if team() is not None:
         raise InputError("--executor trains recipes side by side, and torchrun one after the other: leave one out")
-    with _executor(arguments.executor) as executor:
-        runs = {executor.submit(_train_one, recipe, until): recipe for recipe in recipes}
+    with _executor(executor) as pool:
+        runs = {pool.submit(_train_one, recipe, until): recipe for recipe in recipes}
         failed, left = 0, []
         for run in as_completed(runs):
             try:
@@ -205,25 +208,34 @@ def _dask(address: str):
     return client
 
 
-def _verify(arguments: argparse.Namespace) -> int:
+@command.command("verify")
+@click.argument("recipe")
+@_checked
+def _verify(recipe: str) -> int:
+    """Train a recipe again, and compare with what ships."""
     from gahb import zoo
 
-    recipe, shipped = zoo.recipe(arguments.recipe), _trained(arguments.recipe)
+    written, shipped = zoo.recipe(recipe), _trained(recipe)
     with tempfile.TemporaryDirectory() as folder:
-        again = zoo.load(zoo.train(recipe, Path(folder, "again.safetensors")))
+        again = zoo.load(zoo.train(written, Path(folder, "again.safetensors")))
     pairs = zip(shipped.state_dict().values(), again.state_dict().values())
     largest = max(float((a - b).abs().max()) for a, b in pairs)
     first, second = (network.log[-1].get("psnr", ()) for network in (shipped, again))
     apart = max((abs(a - b) for a, b in zip(first, second)), default=float("inf"))
-    print(f"{recipe.name}: weights differ by at most {largest:.3g}, PSNR by at most {apart:.3f} dB")
+    print(f"{written.name}: weights differ by at most {largest:.3g}, PSNR by at most {apart:.3f} dB")
     return 0 if apart <= 0.1 else 1
 
 
-def _export(arguments: argparse.Namespace) -> int:
+@command.command("export")
+@click.argument("recipe")
+@click.argument("out", type=click.Path(path_type=Path), metavar="FILE")
+@_checked
+def _export(recipe: str, out: Path) -> int:
+    """Copy the trained weights of a recipe to a file."""
     from gahb import zoo
 
-    network = _trained(arguments.recipe)
-    print(zoo.export(network, arguments.out, recipe=network.recipe, log=network.log))
+    network = _trained(recipe)
+    print(zoo.export(network, out.expanduser(), recipe=network.recipe, log=network.log))
     return 0
 
 

@@ -312,7 +312,9 @@ def test_bad_input_is_one_line_and_runs_nothing(tree, tmp_path, capsys, argument
         (["--verison"], "--version"),
         (["rerunn"], "no command 'rerunn'; did you mean rerun?"),
         (["dance"], "no command 'dance'; there are: claims, doctor, rerun, zoo"),
-        (["zoo", "lst"], "lst"),
+        (["zoo", "lst"], "no command 'lst'; did you mean list?"),
+        (["zoo"], "Missing command (see gahb zoo --help)"),
+        (["zoo", "train"], "Missing argument 'RECIPE...' (see gahb zoo train --help)"),
     ],
 )
 def test_bad_usage_is_one_line(capsys, arguments, message):
@@ -326,7 +328,7 @@ def test_bad_usage_is_one_line(capsys, arguments, message):
 def test_version_and_help(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"gahb {gahb.__version__}\n"
-    for words in (["--help"], ["-h"], ["rerun", "-h"], ["claims", "--help"]):
+    for words in (["--help"], ["-h"], ["rerun", "-h"], ["claims", "--help"], ["zoo", "train", "-h"]):
         assert cli.main(words) == 0
         assert capsys.readouterr().out.startswith("Usage: gahb")
 

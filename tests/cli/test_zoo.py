@@ -510,7 +510,7 @@ def test_a_cluster_without_workers_says_that_it_waits(monkeypatch, capsys):
 def test_dask_is_asked_for_by_name_where_it_is_missing(shipped, cache, monkeypatch, capsys):
     write(shipped)
     monkeypatch.setitem(sys.modules, "distributed", None)
-    assert main(["zoo", "train", "tiny", "--executor", "dask://localhost:8786"]) == 2
+    assert main(["zoo", "train", "tiny", "--executor", "dask://localhost:8786"]) == 1
     assert capsys.readouterr().err == (
         "gahb: --executor dask://… needs the extra [cluster]: pip install 'gahb[cluster]' "
         "(not installed: distributed)\n"
@@ -521,4 +521,4 @@ def test_dask_is_asked_for_by_name_where_it_is_missing(shipped, cache, monkeypat
 def test_bad_words(arguments, capsys):
     assert main(["zoo", *arguments]) == 2
     said = capsys.readouterr().err
-    assert "gahb zoo" in said and said.count("\n") == 1
+    assert said.startswith("gahb: ") and said.count("\n") == 1
