@@ -54,6 +54,21 @@ def names() -> list[str]:
     return found
 
 
+def available(name: str) -> bool:
+    """Whether a trained denoiser of that name can be loaded: whether it is among :func:`names`.
+
+    A chapter that asks for one name depends on that network alone; one that goes through all names runs
+    again whenever another network has been trained.
+
+    >>> import gahb
+    >>> gahb.zoo.available("disks"), gahb.zoo.available("no-such-network")
+    (True, False)
+    """
+    found = name in files()
+    sys.audit("gahb.zoo.available", name, found)
+    return found
+
+
 def files() -> dict[str, Path]:
     """Where the trained denoisers lie, by name."""
     cached = {path.stem: path for path in _place().glob("*.safetensors")}

@@ -26,6 +26,7 @@ def networks(tree, package, monkeypatch):
     folder = package / "weights"
     folder.mkdir()
     monkeypatch.setenv("GAHB_CACHE", str(tree / "cache"))
+    monkeypatch.setenv("GAHB_ROOT", str(tree))
     monkeypatch.setattr(zoo, "SHIPPED", folder)
 
     def export(name: str, seed: int = 0):
@@ -38,7 +39,7 @@ def networks(tree, package, monkeypatch):
 
 
 def test_modules_data_and_prose(tree, package):
-    """One chapter imports a module inside a function and reads a file of the package; the other uses neither."""
+    """A chapter that imports a module inside a function, and reads a file of the package."""
     code = """
 import gahb
 
@@ -51,61 +52,67 @@ gahb.transforms
 open(gahb.__path__[0] + "/widgets/curves.js").close()
 """
     write(tree, "01_one", code, prose="First.")
-    write(tree, "02_two", "print('two')")
     out = tree / "out"
-
-    def ran() -> list[str]:
-        return running.bring_up_to_date(tree, out, "smoke", progress=False)
-
-    assert ran() == ["01_one", "02_two"]
+    assert running.bring_up_to_date(tree, out, "smoke", progress=False) == ["01_one"]
     files = record_of(out / "01_one.ipynb")["files"]
     assert {"gahb/transforms.py", "gahb/kernels/counter.py", "gahb/widgets/curves.js"} <= set(files)
     assert not {"gahb/__init__.py", "gahb/sampling.py", "gahb/widgets/__init__.py", "gahb/widgets/lazy.js"} & set(files)
     text = (package / "transforms.py").read_bytes()
     assert files["gahb/transforms.py"] == hashlib.sha256(text).hexdigest()
-    notebook = nbformat.read(out / "01_one.ipynb", 4)
-    assert "recording" not in "".join(cell.source for cell in notebook.cells)
-    assert ran() == []
+    assert "recording" not in "".join(cell.source for cell in nbformat.read(out / "01_one.ipynb", 4).cells)
 
     for name in ("sampling.py", "widgets/lazy.js", "__init__.pyi"):
-        with open(package / name, "a") as file:
-            file.write("\n")
+        (package / name).write_text("other")
     write(tree, "01_one", code, prose="Second.")
-    assert ran() == []
+    assert running.bring_up_to_date(tree, out, "smoke", progress=False) == []
     assert "Second." in nbformat.read(out / "01_one.ipynb", 4).cells[0].source
 
-    for name in ("kernels/counter.py", "widgets/curves.js"):
-        with open(package / name, "a") as file:
-            file.write("\n")
-        assert ran() == ["01_one"]
+    for name in ("kernels/counter.py", "widgets/curves.js", "transforms.py"):
+        before = (package / name).read_bytes()
+        (package / name).write_bytes(before + b"\n")
+        assert not current(tree, out / "01_one.ipynb")
+        (package / name).write_bytes(before)
+        assert current(tree, out / "01_one.ipynb")
     (package / "transforms.py").unlink()
-    assert running.is_current(nbformat.read(out / "02_two.ipynb", 4), *_of(tree, "02_two"))
-    assert not running.is_current(nbformat.read(out / "01_one.ipynb", 4), *_of(tree, "01_one"))
+    assert not current(tree, out / "01_one.ipynb")
 
 
-def _of(tree, stem):
-    chapter = running.chapters(tree)[int(stem[:2]) - 1]
-    return chapter, running.profile_values(tree, "smoke", chapter)
+def current(tree, path) -> bool:
+    chapter = running.chapters(tree)[0]
+    return running.is_current(nbformat.read(path, 4), chapter, running.profile_values(tree, "smoke", chapter))
 
 
 def test_networks(tree, package, networks):
-    """The weights that a chapter loads, and the list of networks if it asked for it."""
-    write(tree, "01_loads", "import gahb\ngahb.zoo.load('small')")
-    write(tree, "02_asks", "import gahb\nprint('small' in gahb.zoo.names())")
-    out = tree / "out"
+    """The weights that a chapter loads, those that it asks about, and the list of all if it asks for that."""
+    code = """
+import gahb
 
-    def ran() -> list[str]:
-        return running.bring_up_to_date(tree, out, "smoke", progress=False)
-
-    assert ran() == ["01_loads", "02_asks"]
-    assert "gahb/weights/small.safetensors" in record_of(out / "01_loads.ipynb")["files"]
-    assert record_of(out / "01_loads.ipynb")["networks"] is None
-    assert record_of(out / "02_asks.ipynb")["networks"] == ["small"]
-    assert ran() == []
-    networks("small", seed=1)
-    assert ran() == ["01_loads"]
+gahb.zoo.load("small")
+print([gahb.zoo.available(name) for name in ("small", "another")])
+"""
+    out = tree / "01_one.ipynb"
+    write(tree, "01_one", code)
+    assert running.bring_up_to_date(tree, tree, "smoke", progress=False) == ["01_one"]
+    record = record_of(out)
+    assert "gahb/weights/small.safetensors" in record["files"]
+    assert (record["names"], record["available"]) == (None, {"small": True, "another": False})
+    networks("a-third")
+    assert current(tree, out)
     networks("another")
-    assert ran() == ["02_asks"]
+    assert not current(tree, out)
+    (zoo.SHIPPED / "another.safetensors").unlink()
+    assert current(tree, out)
+    networks("small", seed=1)
+    assert not current(tree, out)
+
+
+def test_the_list_of_networks(recorded, monkeypatch):
+    record, root, package = recorded
+    record["names"] = ["disks", "photos"]
+    monkeypatch.setattr(zoo, "names", lambda: ["disks", "photos"])
+    assert not recording.has_changed(record, root, package)
+    monkeypatch.setattr(zoo, "names", lambda: ["disks"])
+    assert recording.has_changed(record, root, package)
 
 
 def test_what_has_never_run_or_was_run_without_a_record_runs(tree):
@@ -129,7 +136,7 @@ def recorded(tmp_path):
     files = {recording.name_of(path, root, package): hashlib.sha256(path.read_bytes()).hexdigest()
              for path in (package / "a.py", root / "notebooks" / "b.bin", )}  # fmt: skip
     assert list(files) == ["gahb/a.py", "notebooks/b.bin"]
-    return {"files": files, "networks": None}, root, package
+    return {"files": files, "names": None, "available": {}}, root, package
 
 
 def test_a_clone_that_was_moved_has_not_changed(recorded, tmp_path):
