@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .._files import cache_dir, checksum, read_tensors, replacing, root
-from .._validate import InputError
+from .._validate import InputError, suggestion
 from ..training.processes import agreed, leads
 from . import recipes
 from .published import load_published as load_published
@@ -98,12 +98,13 @@ def _by_name(pattern: str) -> dict[str, Path]:
 def recipe(name: str | os.PathLike) -> Recipe:
     """The recipe of that name that lies in :func:`folders`, or in that YAML file.
 
-    ValueError for an unknown name lists the known ones.
+    ValueError for an unknown name offers the nearest ones.
     """
     known = recipe_files()
     path = known.get(str(name), Path(name))
     if not path.is_file():
-        raise ValueError(f"name must be a recipe file or one of {', '.join(sorted(known))}, got {str(name)!r}")
+        near = suggestion(str(name), sorted(known))
+        raise ValueError(f"name must be a recipe or its file, got {str(name)!r}; {near}")
     return recipes.read(path)
 
 
@@ -165,7 +166,8 @@ def load(name: str | os.PathLike | Recipe) -> nn.Module:
     else:
         path = files().get(str(name), Path(name))
     if not path.is_file():
-        raise ValueError(f"name must be a file or one of {', '.join(names()) or '(none shipped)'}, got {str(name)!r}")
+        near = suggestion(str(name), sorted(files()))
+        raise ValueError(f"name must be a trained denoiser or its file, got {str(name)!r}; {near}")
     own = written.get(str(name).partition("@")[0])
     return _read(path, recipes.read(own) if own else None)
 

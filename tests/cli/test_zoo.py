@@ -363,11 +363,11 @@ def test_a_training_that_diverges_is_one_line(shipped, cache, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "cat"], "name must be a recipe file or one of tiny, got 'cat'"),
-        (["train", "tiny", "cat"], "name must be a recipe file or one of tiny, got 'cat'"),
-        (["verify", "cat"], "name must be a recipe file or one of tiny, got 'cat'"),
-        (["export", "cat", "out"], "name must be a recipe file or one of tiny, got 'cat'"),
-        (["show", "cat.safetensors"], "name must be a file or one of (none shipped), got 'cat.safetensors'"),
+        (["show", "cat"], "name must be a recipe or its file, got 'cat'; there are: tiny"),
+        (["train", "tiny", "cat"], "name must be a recipe or its file, got 'cat'; there are: tiny"),
+        (["verify", "cat"], "name must be a recipe or its file, got 'cat'; there are: tiny"),
+        (["export", "cat", "out"], "name must be a recipe or its file, got 'cat'; there are: tiny"),
+        (["show", "cat.safetensors"], "name must be a trained denoiser or its file, got 'cat.safetensors'; there are"),
         (["train", "tiny", "--executor", "local"], "--executor must be local:WORKERS or dask://HOST:PORT, got 'local'"),
         (["train", "tiny", "--executor", "local:0"], "--executor must be local:WORKERS or dask://HOST:PORT, got"),
         (["train", "tiny", "--executor", "slurm:4"], "--executor must be local:WORKERS or dask://HOST:PORT, got"),

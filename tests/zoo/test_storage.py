@@ -140,8 +140,8 @@ def test_what_ships_is_small_and_what_the_chapters_add_bearable():
     assert {path.name for path in package.iterdir()} & {path.name for path in chapters.iterdir()} == set()
 
 
-def test_an_unknown_name_lists_the_names():
-    with pytest.raises(ValueError, match=r"name must be a file or one of .*photos.*, got 'fotos'"):
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(ValueError, match=r"^name must be a trained .*, got 'fotos'; did you mean photos\?$"):
         zoo.load("fotos")
 
 
