@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 
+WAIT_POLICY = "PASSIVE"
+
 
 def let_waiting_threads_sleep(environment: MutableMapping[str, str] = os.environ) -> None:
     """Set OMP_WAIT_POLICY=PASSIVE in `environment`, unless the user has chosen a policy.
@@ -20,4 +22,4 @@ def let_waiting_threads_sleep(environment: MutableMapping[str, str] = os.environ
     >>> environment
     {'OMP_WAIT_POLICY': 'PASSIVE'}
     """
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    environment.setdefault("OMP_WAIT_POLICY", WAIT_POLICY)

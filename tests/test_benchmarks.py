@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,16 @@ def test_basis(bench, capsys):
     module.against_lobpcg("small", gahb.UNet(4, 1).eval(), module.picture(16, 0.3), 3, 1e-2)
     printed = capsys.readouterr().out
     assert max(ratios(printed, r"residual (\S+e-\d+)")) <= 1e-2 and ratios(printed, r"differ by (\S+e-\d+)")[0] < 1e-3
+
+
+def test_two_runs(bench, capsys):
+    """Of two commands that wait for each other both are running at the same time."""
+    module = bench("two_runs")
+    wait = "import os, time; open({0!r}, 'w').close()\nwhile not os.path.exists({1!r}): time.sleep(0.01)"
+    pair = [[sys.executable, "-c", wait.format(*names)] for names in (("a", "b"), ("b", "a"))]
+    assert module.seconds(zip("ab", pair)).keys() == {"a", "b"}
+    with pytest.raises(SystemExit, match="failing ended with 3"):
+        module.seconds([("failing", [sys.executable, "-c", "raise SystemExit(3)"])])
+    module.RUNS = (("quick", [sys.executable, "-c", ""]),)
+    module.main()
+    assert len(ratios(capsys.readouterr().out, r"ratio (\d+\.\d+)")) == 1

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from .._files import replacing, scratch_folder
-from .._threads import let_waiting_threads_sleep
+from .._threads import WAIT_POLICY
 from .._validate import InputError
 from . import ledger, ranges, recording
 from .chapters import Chapter, chapters, code_cells, parameters, profile_values, source, tags
@@ -104,7 +104,8 @@ def execute(chapter: Chapter, out: Path, values: dict[str, Any], progress: bool 
     ran.metadata["gahb"] = {
         "chapter": chapter.stem, "profile": values["profile"], "stamp": label, "torch": version("torch"),
         "parameters": {name: _plain(value) for name, value in values.items()},
-        "seconds": round(time.monotonic() - began, 1), "machine": machine(), "threads": _threads(), **peak,
+        "seconds": round(time.monotonic() - began, 1), "machine": machine(), **peak,
+        "threads": _threads(values["profile"]),
         "record": ran.cells.pop().outputs[-1].metadata[recording.KEY],
     }  # fmt: skip
     _replace(_dressed(notebook, ran), out)
@@ -201,10 +202,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _threads() -> int:
-    """How many threads a kernel that starts now computes with."""
+def _threads(profile: str) -> int:
+    """How many threads a kernel that starts now computes with: what the user asks for, else as many as help.
+
+    The smoke profile's problems are so small that a second thread gains nothing.
+    """
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() else cores()
+    if asked.isdigit():
+        return int(asked)
+    return 1 if profile.partition(",")[0] == "smoke" else cores()
 
 
 def record_of(path: Path) -> dict[str, Any]:
@@ -270,8 +276,9 @@ def _kernel_manager(root: Path, profile: str) -> tuple[type, dict[str, int]]:
         "GAHB_PROFILE": profile,  # in the short ones the zoo trains nothing
         # figures go into the notebook, whatever MPLBACKEND the caller has
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", WAIT_POLICY),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(_threads(profile))),
     }
-    let_waiting_threads_sleep(os.environ)
     spec = KernelSpec(argv=command, display_name="Python 3", language="python", env=environment)
     peak: dict[str, int] = {}
 

@@ -51,6 +51,26 @@ def test_the_stamp_changes_with_code_values_claims_and_torch_and_not_with_prose(
 # ----------------------------------------------------------------- execution
 
 
+@pytest.mark.parametrize(
+    ("profile", "user", "kernel"),
+    [
+        ("smoke, with size=3", {}, ("PASSIVE", "1")),
+        ("book", {}, ("PASSIVE", "6")),
+        ("smoke", {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "3"}, ("ACTIVE", "3")),
+    ],
+)
+def test_threads_of_a_kernel_wait_asleep_and_are_as_many_as_help(tree, monkeypatch, profile, user, kernel):
+    for name in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+        if name in user:
+            monkeypatch.setenv(name, user[name])
+    monkeypatch.setattr(running, "cores", lambda: 6)
+    manager, _ = running._kernel_manager(tree, profile)
+    environment = manager().kernel_spec.env
+    assert (environment["OMP_WAIT_POLICY"], environment["OMP_NUM_THREADS"]) == kernel
+    assert running._threads(profile) == int(kernel[1])
+
+
 def test_execute_runs_with_these_values_in_this_interpreter(tree):
     chapter = write(
         tree,
