@@ -93,7 +93,8 @@ class Expectation:
         [m − ts, m + ts] lies in R, *falls short* if it lies outside R, *open*
         otherwise. A bound belongs to R.
 
-        >>> entry = Expectation(id="slope", chapter="01_x", statement="…", source="…", at_most=1.0)
+        >>> import gahb
+        >>> entry = gahb.claims.Expectation(id="slope", chapter="01_x", statement="…", source="…", at_most=1.0)
         >>> entry.judge(0.8, 0.05), entry.judge(0.8, 0.05, df=1)
         ('holds', 'open')
         """
@@ -184,6 +185,7 @@ def quantile(df: float | None = None, looks: int = 1) -> float:
     df : degrees of freedom of the standard error, > 0: n − 1 for the mean of n items.
     looks : number of members among which the worst was taken, ≥ 1.
 
+    >>> from gahb.claims import quantile
     >>> round(quantile(1), 1), round(quantile(7), 2), round(quantile(), 2)
     (12.7, 2.36, 1.96)
     """

@@ -19,6 +19,7 @@ def glue(**values) -> None:
 def percent(value: float, stderr: float | None = None) -> str:
     """A share with its standard error, in per cent: `54.8 ± 2.3 %`.
 
+    >>> from gahb.book.prose import percent
     >>> percent(0.5475, 0.0233)
     '54.8 ± 2.3 %'
     """

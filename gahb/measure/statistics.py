@@ -57,7 +57,8 @@ def combined_error(*parts: tuple[float, float]) -> tuple[float, float]:
     (Welch and Satterthwaite), for parts $(s_i, \nu_i)$: the error over images
     with $n - 1$ degrees of freedom, say, and that over two trainings with one.
 
-    >>> stderr, df = combined_error((3.0, 1), (4.0, 100))
+    >>> import gahb
+    >>> stderr, df = gahb.statistics.combined_error((3.0, 1), (4.0, 100))
     >>> stderr, round(df, 1)
     (5.0, 7.5)
     """
