@@ -186,6 +186,21 @@ def _typed(value, default):
     return value
 
 
+def opening(address: str = "this repository") -> str:
+    """The first code cell of every chapter. Opened without the book around it, it says what to install, from where.
+
+    `address` is that of the book's repository, if _config.yml names one.
+    """
+    return f'''from importlib.util import find_spec
+
+if find_spec("gahb") is None:
+    raise ModuleNotFoundError(
+        "This chapter needs the book around it. Clone "
+        "{address}, "
+        "then run in the clone: pip install -e '.[book]'"
+    )'''
+
+
 def code_cells(notebook) -> list:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
