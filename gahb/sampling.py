@@ -115,10 +115,10 @@ def sample(
 
     Raises
     ------
-    ValueError for an argument out of range, a network in training mode, or a
-    denoiser that breaks the contract (:func:`gahb.check_denoiser`);
-    RuntimeError if a blind denoiser's noise level does not fall to σ_min in ten
-    times the steps of the schedule.
+    ValueError : for an argument out of range, a network in training mode, or a
+        denoiser that breaks the contract (:func:`gahb.check_denoiser`).
+    RuntimeError : if a blind denoiser's noise level does not fall to σ_min in ten
+        times the steps of the schedule.
 
     Examples
     --------

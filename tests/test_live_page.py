@@ -6,12 +6,12 @@ import importlib
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import small_book
 import torch
 
 import gahb
@@ -21,30 +21,17 @@ from gahb.zoo import recipes
 sys.path.insert(0, str(Path(__file__).parent / "browser"))
 import browsing
 
+NETWORKS = {"photographs": ("photos-live", "photos", 32), "C² images": ("calpha-live", "calpha-2", 40),
+            "faces": ("faces-live", "faces-40", 32)}  # as the extension has them, smaller
 NETWORK = {"kind": "UNet", "width": 4, "depth": 1}
 PSNR = [40.0, 36.0, 31.0, 28.0, 25.0, 20.0]
-CONF = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {ext!r})
-from gahb import zoo
-zoo.folders = lambda: [Path({weights!r})]
-extensions = ["myst_nb", "live_page"]
-nb_execution_mode = "off"
-numfig = True
-myst_enable_extensions = ["dollarmath", "colon_fence"]
-root_doc = "book/live"
-exclude_patterns = ["_build", "book/_executed"]
-html_css_files = [{css!r}]
-html_static_path = [{static!r}]
-"""
 
 
 @pytest.fixture(scope="module")
 def extension(root):
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(root / "book" / "_ext"))
-        yield importlib.import_module("live_page")
+        patch.syspath_prepend(str(root / "book"))
+        yield importlib.import_module("_ext.live_page")
 
 
 def put(folder: Path, name: str, images: dict, seed: int = 0) -> None:
@@ -60,7 +47,7 @@ def put(folder: Path, name: str, images: dict, seed: int = 0) -> None:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, root):
+def built(tmp_path_factory, root, extension):
     """A page with much text above the widget, of two small networks: (its address in the file system, its project)."""
     place = tmp_path_factory.mktemp("live")
     put(place / "weights", "photos-live", {"kind": "photos", "size": 40})
@@ -69,19 +56,12 @@ def built(tmp_path_factory, root):
     (place / "book").mkdir()
     text = "# Live\n\n" + "Words.\n\n" * 120 + "```{live-denoiser}\n```\n"
     (place / "book" / "live.md").write_text(text)
-    static = root / "book" / "_static"
-    (place / "conf.py").write_text(CONF.format(ext=str(root / "book" / "_ext"), weights=str(place / "weights"),
-                                               static=str(static / "gahb.css"), css="gahb.css"))
-    build(place)
-    return place
-
-
-def build(place: Path) -> str:
-    command = [sys.executable, "-m", "sphinx", "-W", "-n", "--keep-going", "-b", "html", ".", "_build"]
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return (place / "_build" / "book" / "live.html").read_text()
+    style = root / "book" / "_static" / "gahb.css"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zoo, "folders", lambda: [place / "weights"])
+        patch.setattr(extension, "NETWORKS", NETWORKS)
+        small_book.build(place, "book/live", ["live_page"], html_static_path=[str(style)], html_css_files=[style.name])
+        yield place
 
 
 def carried(place: Path) -> dict:
@@ -103,7 +83,7 @@ def test_the_page_names_the_file_and_has_pictures(built):
 
 def test_psnr_is_measured_at_the_build(built, extension, monkeypatch):
     by_label = {about["label"]: about for about in carried(built)["state"]["networks"]}
-    assert {label: about["size"] for label, about in by_label.items()} == {"photographs": 64, "faces": 40}
+    assert {label: about["size"] for label, about in by_label.items()} == {"photographs": 32, "faces": 32}
     monkeypatch.setattr(zoo, "folders", lambda: [built / "weights"])
     x = zoo.recipe("photos-live").test_images(64)
     curves = by_label["photographs"]["curves"]
@@ -131,15 +111,13 @@ def test_it_is_made_again_only_when_a_network_changes(built, extension, monkeypa
     assert {path.stem for path in (tmp_path / "live").iterdir()} == {key}  # the old ones are gone
 
 
-def test_without_weights_the_page_says_so(extension, monkeypatch, tmp_path, root):
+def test_without_weights_the_page_says_so(extension, monkeypatch, tmp_path):
     (tmp_path / "book").mkdir()
     (tmp_path / "weights").mkdir()
     (tmp_path / "book" / "live.md").write_text("# Live\n\n```{live-denoiser}\n```\n")
-    (tmp_path / "conf.py").write_text(CONF.format(ext=str(root / "book" / "_ext"), weights=str(tmp_path / "weights"),
-                                                  static=str(root / "book" / "_static" / "gahb.css"), css="gahb.css"))
-    html = build(tmp_path)
-    assert "It is not here yet" in html and "photos-live" in html and "gahb-lazy" not in html
     monkeypatch.setattr(zoo, "folders", lambda: [tmp_path / "weights"])
+    html = (small_book.build(tmp_path, "book/live", ["live_page"]) / "book" / "live.html").read_text()
+    assert "It is not here yet" in html and "photos-live" in html and "gahb-lazy" not in html
     env = SimpleNamespace(found_docs={"book/live"})
     assert extension.outdated(None, env, *[None] * 3) == ["book/live"]
     assert extension.outdated(None, env, *[None] * 3) == []
@@ -175,7 +153,7 @@ def test_nothing_of_it_is_fetched_before_it_is_near(chrome, address):
     page.on("console", lambda m: errors.append(m) if m.type == "error" and "favicon" not in m.location["url"] else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
-    page.wait_for_timeout(500)
+    browsing.settle(page)
     assert not [url for url in requests if "/widgets/" in url or url.startswith("blob:")]
     assert page.locator(".gahb-live-page figure").first.is_visible()  # until then
     page.locator(".gahb-lazy").scroll_into_view_if_needed()

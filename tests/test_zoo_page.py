@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
-import sys
+from types import SimpleNamespace
 
 import pytest
+import small_book
 
 import gahb
 from gahb import zoo
@@ -31,8 +30,8 @@ GAPS = {"faces": 0.25, "faces-n10000-first": 0.25}  # dB, at five of six noise l
 @pytest.fixture(scope="module")
 def extension(root):
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(root / "book" / "_ext"))
-        yield importlib.import_module("zoo_page")
+        patch.syspath_prepend(str(root / "book"))
+        yield importlib.import_module("_ext.zoo_page")
 
 
 def put(name: str, images: dict, *, level: float = 20.0, weights: bool = True) -> None:
@@ -52,40 +51,56 @@ def put(name: str, images: dict, *, level: float = 20.0, weights: bool = True) -
         zoo.export(recipes.build(NETWORK), folder / f"{name}.safetensors", recipe=recipe, log=log)
 
 
-@pytest.fixture
-def small(tmp_path, monkeypatch):
-    """A zoo of nine small networks, two of them of a few faces."""
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    monkeypatch.setattr(zoo, "folders", lambda: [folder])
-    for name, images in IMAGES.items():
-        put(name, images)
-    put("disks-n100-first", IMAGES["disks"] | {"n": 100}, weights=False)
-    put("disks-n1000-first", IMAGES["disks"] | {"n": 1000}, weights=False)
-    return tmp_path / "zoo"
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A book with a page of the zoo, and a zoo of nine small networks, two of them of a few faces."""
+    folder = tmp_path_factory.mktemp("zoo")
+    with pytest.MonkeyPatch.context() as patch:
+        (folder / "weights").mkdir()
+        patch.setattr(zoo, "folders", lambda: [folder / "weights"])
+        for name, images in IMAGES.items():
+            put(name, images)
+        put("disks-n100-first", IMAGES["disks"] | {"n": 100}, weights=False)
+        put("disks-n1000-first", IMAGES["disks"] | {"n": 1000}, weights=False)
+        (folder / "book").mkdir()
+        (folder / "book" / "zoo.md").write_text("# Zoo\n\nWords.\n\n```{zoo}\n```\n")
+        yield folder
 
 
-@pytest.fixture
-def drawn(extension, monkeypatch):
+@pytest.fixture(scope="module")
+def drawn(extension):
     """The networks that were drawn, by kind of picture."""
     calls = {"learning_curves": [], "denoised": [], "samples": []}
-    for kind, names in calls.items():
-        plain = getattr(extension, kind)
+    with pytest.MonkeyPatch.context() as patch:
+        for kind, names in calls.items():
+            plain = getattr(extension, kind)
 
-        def spy(title, group, plain=plain, names=names):
-            names.extend(entry.name for entry in group)
-            return plain(title, group)
+            def spy(title, group, plain=plain, names=names):
+                names.extend(entry.name for entry in group)
+                return plain(title, group)
 
-        monkeypatch.setattr(extension, kind, spy)
-    return calls
+            patch.setattr(extension, kind, spy)
+        yield calls
 
 
-def test_the_page(extension, small, drawn, monkeypatch):
+@pytest.fixture(scope="module")
+def page(extension, place, drawn):
+    """The page's text as it is first made, and what was drawn for it."""
+
     def never(*_, **__):
         raise AssertionError("pictures that a reader brings must not be read")
 
-    monkeypatch.setattr(gahb.images, "folder", never)
-    text = extension.page(small)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gahb.images, "folder", never)
+        text = extension.page(place / extension.PLACE)
+    shown = {kind: list(names) for kind, names in drawn.items()}
+    for names in drawn.values():
+        names.clear()
+    return text, shown
+
+
+def test_the_page(extension, place, page):
+    text, shown = page
     titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert titles == [r"$C^\alpha$ images", "Disks", "Photographs", "Faces", "Recipes without weights"]
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
@@ -96,72 +111,51 @@ def test_the_page(extension, small, drawn, monkeypatch):
     assert "UNet of width 4 and depth 1 (0.00 million parameters), 8×8 pixels." in text
 
     places = [line.split("/")[-1] for line in text.splitlines() if line.startswith(":::{figure}")]
-    assert sorted(places) == sorted(path.name for path in small.glob("*.png"))
+    assert sorted(places) == sorted(path.name for path in (place / extension.PLACE).glob("*.png"))
     described = [line for line in text.splitlines() if line.startswith(":alt: ")]
     assert len(described) == len(places) == 12
     assert "At the end, at σ = 0.1: disks-n10-first 21.0 dB; disks-n10-second 21.0 dB." in "".join(described)
 
     # a network trained on few faces would return them
-    assert drawn["denoised"] == ["calpha-2", "disks", "disks-n10-first", "photos"]
-    assert drawn["samples"] == ["faces", "faces-n10000-first"]
-    assert sorted(drawn["learning_curves"]) == sorted(IMAGES)
+    assert shown["denoised"] == ["calpha-2", "disks", "disks-n10-first", "photos"]
+    assert shown["samples"] == ["faces", "faces-n10000-first"]
+    assert sorted(shown["learning_curves"]) == sorted(IMAGES)
 
 
-def test_only_what_changed_is_drawn_again(extension, small, drawn):
-    first = extension.page(small)
-    for names in drawn.values():
-        names.clear()
-    assert extension.page(small) == first and not any(drawn.values())
-    put("disks", IMAGES["disks"], level=30)
-    second = extension.page(small)
-    assert drawn == {"learning_curves": ["disks"], "denoised": ["disks"], "samples": []}
-    assert "| 34.0 |" in second and "| 34.0 |" not in first
-    places = [line.split("/")[-1] for line in second.splitlines() if line.startswith(":::{figure}")]
-    assert sorted(places) == sorted(path.name for path in small.glob("*.png")), "old pictures are removed"
-
-
-def test_snapshots_and_an_empty_zoo(extension, small):
-    (folder,) = zoo.folders()
-    for name in IMAGES.keys() - {"disks"}:
-        (folder / f"{name}.safetensors").unlink()
-    for step in (1, 2):
-        (folder / f"disks@{step}.safetensors").write_bytes((folder / "disks.safetensors").read_bytes())
-    text = extension.page(small)
-    assert "too, as `NAME@STEP`: after 1, 2 steps." in text and "| `disks@1`" not in text
-    for path in folder.iterdir():
-        path.unlink()
-    assert extension.page(small) == ""
-
-
-CONF = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {ext!r})
-from gahb import zoo
-zoo.folders = lambda: [Path({weights!r})]
-extensions = ["myst_nb", "zoo_page"]
-nb_execution_mode = "off"
-myst_enable_extensions = ["dollarmath", "colon_fence"]
-root_doc = "book/zoo"
-exclude_patterns = ["_build"]
-"""
-
-
-def test_it_builds_without_a_warning_and_follows_the_files(small, tmp_path, root):
-    (tmp_path / "book").mkdir()
-    (tmp_path / "book" / "zoo.md").write_text("# Zoo\n\nWords.\n\n```{zoo}\n```\n")
-    (tmp_path / "conf.py").write_text(CONF.format(ext=str(root / "book" / "_ext"), weights=str(zoo.folders()[0])))
-    command = [sys.executable, "-m", "sphinx", "-W", "-n", "--keep-going", "-b", "html", ".", "_build"]
-
-    def build() -> str:
-        environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return (tmp_path / "_build" / "book" / "zoo.html").read_text()
-
-    html = build()
+def test_it_builds_without_a_warning_and_draws_nothing_again(extension, place, page, drawn):
+    html = (small_book.build(place, "book/zoo", ["zoo_page"]) / "book" / "zoo.html").read_text()
     assert html.count("<h1>") == 1 and html.count("<h2>") == 5
     assert html.count("<figure") == html.count("<img alt=") == 12
     assert 'class="gahb-zoo' in html and "disks-n100-first" not in html
-    put("disks-n100-first", IMAGES["disks"] | {"n": 100})
-    assert "disks-n100-first" in build()
+    assert not any(drawn.values())
+
+
+def test_the_page_is_read_again_when_a_file_of_the_zoo_changes(extension, place):
+    env = SimpleNamespace()
+    assert extension.outdated(None, env, *[None] * 3) == ["book/zoo"]
+    assert extension.outdated(None, env, *[None] * 3) == []
+    put("disks-n10000-first", IMAGES["disks"] | {"n": 10000}, weights=False)
+    assert extension.outdated(None, env, *[None] * 3) == ["book/zoo"]
+    (place / "weights" / "disks-n10000-first.yaml").unlink()
+
+
+def test_only_what_changed_is_drawn_again(extension, place, page, drawn):
+    put("disks", IMAGES["disks"], level=30)
+    second = extension.page(place / extension.PLACE)
+    assert drawn == {"learning_curves": ["disks"], "denoised": ["disks"], "samples": []}
+    assert "| 34.0 |" in second and "| 34.0 |" not in page[0]
+    places = [line.split("/")[-1] for line in second.splitlines() if line.startswith(":::{figure}")]
+    left = sorted(path.name for path in (place / extension.PLACE).glob("*.png"))
+    assert sorted(places) == left  # old ones are removed
+
+
+def test_snapshots_and_an_empty_zoo(extension, monkeypatch, tmp_path):
+    monkeypatch.setattr(zoo, "folders", lambda: [tmp_path])
+    put("disks", IMAGES["disks"])
+    for step in (1, 2):
+        (tmp_path / f"disks@{step}.safetensors").write_bytes((tmp_path / "disks.safetensors").read_bytes())
+    text = extension.page(tmp_path / "drawn")
+    assert "too, as `NAME@STEP`: after 1, 2 steps." in text and "| `disks@1`" not in text
+    for path in tmp_path.glob("disks*"):
+        path.unlink()
+    assert extension.page(tmp_path / "drawn") == ""

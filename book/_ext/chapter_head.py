@@ -1,26 +1,32 @@
 """Sphinx extension: what stands below a chapter's title.
 
-How long it takes to read, what its claims came to, the line that runs it
-again, and where its notebook can be opened. Everything is taken from the page
-and from its executed notebook when the page is written, so that the notebooks
-hold none of it.
+How long it takes to read, what its claims came to, its checks, the line that
+runs it again, and where its notebook can be opened. Everything is taken from
+the page and from its executed notebook when the page is written, so that the
+notebooks hold none of it.
 """
 
 from __future__ import annotations
 
 import html
 import math
-from collections import Counter
 from pathlib import Path
 
+import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
 
 from gahb import claims
 from gahb.book import chapters, running
 
+from .claims_display import checks_table, counted, is_check, sign_and_word, style_of
+from .run_chapters import executed_folder
+
 WORDS_A_MINUTE = 200
 UNREAD = (nodes.math, nodes.math_block, nodes.literal_block, nodes.raw, nodes.comment, nodes.substitution_definition)
+IN_COLAB = """!git clone -q --depth 1 -b {branch} {url}
+%cd {folder}
+%pip install -q . "myst-nb>=1.3,<2" "anywidget>=0.9.18,<0.12\""""
 
 
 def words(document: nodes.Node) -> int:
@@ -39,23 +45,19 @@ def _is_prose(text: nodes.Text) -> bool:
     return True
 
 
-def counted(found: tuple[claims.Claim, ...]) -> str:
-    """Verdicts in words: `12 hold, 1 falls short`."""
-    plural = {"holds": "hold", "falls short": "fall short"}
-    counts = Counter(claim.verdict for claim in found)
-    said = [f"{n} {plural.get(v, v) if n > 1 else v}" for v in claims.VERDICTS if (n := counts[v])]
-    return ", ".join(said)
+def repository(app: Sphinx) -> tuple[str, str] | None:
+    """Address and branch of the repository that _config.yml names; None if it names none.
+
+    The options of the theme would not say: Jupyter Book fills its own repository in.
+    """
+    path = Path(app.srcdir, "_config.yml")
+    about = yaml.safe_load(path.read_text(encoding="utf-8")).get("repository") if path.is_file() else None
+    url = ((about or {}).get("url") or "").rstrip("/").removesuffix(".git")
+    return (url, about.get("branch") or "main") if url else None
 
 
-def repository(app: Sphinx) -> tuple[str, str]:
-    """Address and branch of the repository, as _config.yml gives them."""
-    options = app.config.html_theme_options
-    return options["repository_url"].rstrip("/").removesuffix(".git"), options.get("repository_branch") or "main"
-
-
-def opened_in(app: Sphinx, stem: str) -> dict[str, str]:
+def opened_in(url: str, branch: str, stem: str) -> dict[str, str]:
     """Where the committed notebook can be opened, by name; only a repository on GitHub can."""
-    url, branch = repository(app)
     host, _, path = url.partition("github.com/")
     if host not in ("https://", "http://") or not path:
         return {}
@@ -65,44 +67,49 @@ def opened_in(app: Sphinx, stem: str) -> dict[str, str]:
     }
 
 
-def in_colab(app: Sphinx) -> str:
-    """The cell that Colab needs first: it opens a notebook without the repository around it."""
-    url, branch = repository(app)
-    folder = url.rpartition("/")[2]
-    return (
-        f"!git clone -q --depth 1 -b {branch} {url}\n"
-        f"%cd {folder}\n"
-        '%pip install -q . "myst-nb>=1.3,<2" "anywidget>=0.9.18,<0.12"'
+def elsewhere(app: Sphinx, stem: str) -> tuple[str, str]:
+    """HTML of the links that open the notebook elsewhere, and of what Colab needs first; empty without a repository."""
+    named = repository(app)
+    places = opened_in(*named, stem) if named else {}
+    if not places:
+        return "", ""
+    url, branch = named
+    hints = {"Colab": ' title="its first cell needs the lines of “Rerun this chapter”"'}
+    links = "".join(
+        f'<a class="gahb-open" href="{address}"{hints.get(name, "")}>Open in {name}</a>'
+        for name, address in places.items()
+    )
+    first = IN_COLAB.format(url=url, branch=branch, folder=url.rpartition("/")[2])
+    return links, (
+        "<p>Binder brings everything along. In Colab, which opens a notebook without its repository, "
+        f"run these lines in a cell of their own first:</p>\n{code(first)}"
     )
 
 
 def head(app: Sphinx, chapter: chapters.Chapter, length: int) -> str:
     """The box below the title, as HTML."""
-    path = Path(app.srcdir) / "book" / "_executed" / f"{chapter.stem}.ipynb"
+    path = executed_folder(app.srcdir) / f"{chapter.stem}.ipynb"
     found, about = running.claims_of(path), running.record_of(path)
     minutes = math.ceil(length / WORDS_A_MINUTE)
-    profile = "" if about["profile"] == "book" else f" --profile {about['profile']}"
-    places = opened_in(app, chapter.stem).items()
-    hints = {"Colab": ' title="its first cell needs the lines of “Rerun this chapter”"'}
-    links = "".join(f'<a class="gahb-open" href="{url}"{hints.get(name, "")}>Open in {name}</a>'
-                    for name, url in places)
+    profile, _, changes = about["profile"].partition(", with ")  # a re-run says what it was given
+    again = f"gahb rerun {chapter.name}{f' --profile {profile}' * (profile != 'book')} --out runs/"
+    links, colab = elsewhere(app, chapter.stem)
+    stated, checks = [c for c in found if not is_check(c)], [c for c in found if is_check(c)]
     return f"""<aside class="gahb-head" aria-label="About this chapter">
 <p class="gahb-byline"><span>{minutes} min to read</span> <span>ran in {duration(about["seconds"])}</span> {links}</p>
-{verdicts(found)}<details class="gahb-rerun"><summary>Rerun this chapter</summary>
-{code(f"gahb rerun {chapter.name}{profile} --out runs/")}
-<p>In a clone of the repository; <code>-p NAME VALUE</code> changes a parameter of the first cell.
-Binder brings everything along. In Colab, run these lines in a cell of their own first:</p>
-{code(in_colab(app))}</details>
+{verdicts(stated)}{checks_table(checks)}<details class="gahb-rerun"><summary>Rerun this chapter</summary>
+{code(again + (f"  # with {changes}" if changes else ""))}
+<p>In a clone of the repository; <code>-p NAME VALUE</code> changes a parameter of the first cell.</p>
+{colab}</details>
 </aside>"""
 
 
-def verdicts(found: tuple[claims.Claim, ...]) -> str:
+def verdicts(found: list[claims.Claim]) -> str:
     """The claims, folded under their count."""
     if not found:
         return ""
     items = "\n".join(
-        f'<li class="gahb-claim-{claim.verdict.replace(" ", "-")}"><a class="gahb-verdict" href="#claim-{claim.id}">'
-        f'<span aria-hidden="true">{claims.VERDICTS[claim.verdict]}</span> {claim.verdict}</a> '
+        f'<li class="{style_of(claim)}"><a class="gahb-verdict" href="#claim-{claim.id}">{sign_and_word(claim)}</a> '
         f"<span>{claims.inline(claim.statement)}</span></li>"
         for claim in found
     )
@@ -120,6 +127,7 @@ def duration(seconds: float) -> str:
 
 
 def put_head(app: Sphinx, document: nodes.document, docname: str) -> None:
+    """Handler of doctree-resolved."""
     if app.builder.format != "html":
         return
     for chapter in chapters.chapters(Path(app.srcdir)):

@@ -1,67 +1,62 @@
-"""Docstrings as written in gahb, turned into what Sphinx reads.
+"""Sphinx extension: formulas in gahb's docstrings, which sphinx.ext.napoleon reads afterwards.
 
-In gahb a docstring has `$…$` and `$$…$$` formulas and sections such as
+In gahb a docstring has `$…$` and `$$…$$` formulas, and its sections list
 
-    Parameters
-    ----------
     width : channels of the first block.
 
-Here formulas become math roles and blocks, and each section becomes a rubric
-over a definition list. (Napoleon would read the words after the colon as a
-type and look for a class of that name.)
+where the numpydoc format has the description on the line below the name, and
+after the colon a type, which gahb's docstrings say in words. Formulas become
+math roles and blocks here, and descriptions go to the line below; sections,
+parameters, errors and examples are napoleon's.
 """
 
 from __future__ import annotations
 
 import re
 
-SECTIONS = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Notes", "Examples", "References")
+LISTS = ("Parameters", "Other Parameters", "Attributes", "Raises")
+CODE = re.compile(r"(``.+?``|^[ ]*(?:>>>|\.\.\.) [^\n]*$)", flags=re.DOTALL | re.MULTILINE)  # in a line, in an example
+BLOCK = re.compile(r"(?P<indent>(?<=\n)[ ]*|(?<=\A)[ ]*|)\$\$(?P<body>.+?)\$\$", flags=re.DOTALL)
+INLINE = re.compile(r"(?<![\w\\$])\$(?=\S)([^$]+?)(?<=\S)\$(?!\$)")
 
 
 def formulas(text: str) -> str:
-    """`$$…$$` as a math block, `$…$` as a math role; literal blocks are left alone."""
-
-    def block(match: re.Match) -> str:
-        indent = match["indent"]
-        lines = [line.strip() for line in match["body"].strip().splitlines()]
-        body = "\n".join(f"{indent}    {line}" for line in lines)
-        return f"\n\n{indent}.. math::\n\n{body}\n\n{indent}"
-
-    text = re.sub(r"(?P<indent>(?<=\n)[ ]*|(?<=\A)[ ]*|)\$\$(?P<body>.+?)\$\$", block, text, flags=re.DOTALL)
-    parts = re.split(r"(``.+?``)", text, flags=re.DOTALL)  # even places: outside literals
-    for i in range(0, len(parts), 2):
-        parts[i] = re.sub(
-            r"(?<![\w\\$])\$(?=\S)([^$]+?)(?<=\S)\$(?!\$)",
-            lambda match: f"\\ :math:`{' '.join(match[1].split())}`\\ ",
-            parts[i],
-        )
+    """`$$…$$` as a math block, `$…$` as a math role; code is left alone."""
+    parts = CODE.split(text)
+    for i in range(0, len(parts), 2):  # even places: outside code
+        parts[i] = INLINE.sub(_role, BLOCK.sub(_block, parts[i]))
     return "".join(parts)
 
 
-def sections(lines: list[str]) -> list[str]:
-    """Underlined section heads as rubrics; their `name : text` entries as definitions."""
+def _block(match: re.Match) -> str:
+    indent = match["indent"]
+    lines = [line.strip() for line in match["body"].strip().splitlines()]
+    body = "\n".join(f"{indent}    {line}" for line in lines)
+    return f"\n\n{indent}.. math::\n\n{body}\n\n{indent}"
+
+
+def _role(match: re.Match) -> str:
+    return f"\\ :math:`{' '.join(match[1].split())}`\\ "
+
+
+def descriptions_below(lines: list[str]) -> list[str]:
+    """In the sections that list names, `name : text` as the name and, on the next line, the text."""
     out: list[str] = []
     inside = False
-    for i, line in enumerate(lines):
-        underlined = i + 1 < len(lines) and re.fullmatch(r"-{3,}", lines[i + 1])
-        if line in SECTIONS and underlined:
-            out += [f".. rubric:: {line}", ""]
-            inside = line in ("Parameters", "Attributes", "Returns", "Raises")
-        elif re.fullmatch(r"-{3,}", line) and i and lines[i - 1] in SECTIONS:
-            continue
-        elif inside and (entry := re.match(r"(?P<names>[\w*, ]+?) : (?P<text>.*)", line)):
-            names = ", ".join(f"``{name.strip()}``" for name in entry["names"].split(","))
-            out += ["", names, f"    {entry['text']}"]
-        else:
-            out.append(line)
+    for line, following in zip(lines, [*lines[1:], ""]):
+        if re.fullmatch(r"-{3,}", following):
+            inside = line in LISTS
+        entry = re.fullmatch(r"(?P<names>[\w*, ]+?) : (?P<text>.*)", line) if inside else None
+        out += [entry["names"], f"    {entry['text']}"] if entry else [line]
     return out
 
 
 def process(app, what, name, obj, options, lines: list[str]) -> None:
-    """Handler of autodoc-process-docstring: rewrites `lines` in place."""
-    lines[:] = sections(formulas("\n".join(lines)).split("\n"))
+    """Handler of autodoc-process-docstring, before napoleon's: rewrites `lines` in place."""
+    lines[:] = formulas("\n".join(descriptions_below(lines))).split("\n")
 
 
 def setup(app):
-    app.connect("autodoc-process-docstring", process)
+    app.setup_extension("sphinx.ext.napoleon")
+    app.connect("autodoc-process-docstring", process, priority=400)  # napoleon's has 500
     return {"parallel_read_safe": True, "version": "1"}

@@ -11,11 +11,13 @@ import json
 import shutil
 from pathlib import Path
 
-from kept import digest
 from sphinx.application import Sphinx
 
 from gahb._files import replacing
 from gahb.widgets.lazy import LOADER, place, placed, script
+
+from .cache import digest
+from .run_chapters import executed_folder
 
 TARGET = "_static/widgets"  # where the pages look for the files
 
@@ -35,7 +37,7 @@ def take_out(app: Sphinx, docname: str, source: list[str]) -> None:
     """Widgets of a notebook become places, and their state files."""
     if not app.env.doc2path(docname).endswith(".ipynb"):
         return
-    folder, stem = Path(app.srcdir, "book", "_executed", "widgets"), docname.rpartition("/")[2]
+    folder, stem = executed_folder(app.srcdir) / "widgets", docname.rpartition("/")[2]
     notebook, files = json.loads(source[0]), set()
 
     def keep(about: dict) -> str:
@@ -75,7 +77,7 @@ def put(app: Sphinx, error: Exception | None) -> None:
         return
     target = Path(app.outdir, TARGET)
     target.mkdir(parents=True, exist_ok=True)
-    files = {path.name: path for path in Path(app.srcdir, "book", "_executed").glob("*/*.js")}
+    files = {path.name: path for path in executed_folder(app.srcdir).glob("*/*.js")}
     for name in files.keys() - {path.name for path in target.iterdir()}:
         shutil.copyfile(files[name], target / name)
     for path in target.iterdir():

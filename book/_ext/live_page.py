@@ -4,20 +4,18 @@ Its place is taken by pictures of what it shows, for print and for readers
 without JavaScript, and by a few lines that fetch the widget, networks
 included, once it is near the screen. PSNR is measured here, on images that
 neither network was trained on; of networks whose images a reader must bring
-it is that of their training logs. All is kept in `book/_executed/live` under
-a hash of what it is made of.
+it is that of their training logs. All is stored under a hash of what it is made
+of (`cache`).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import lazy_widgets
 import matplotlib
 import torch
 from docutils import nodes
 from docutils.statemachine import StringList
-from kept import code, kept
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -27,6 +25,9 @@ from gahb._files import replacing
 from gahb.widgets.lazy import LOADER, carried, place
 from gahb.widgets.live import ALT, default_pictures, live, reduced
 from gahb.zoo.recipes import LEVELS
+
+from . import lazy_widgets
+from .cache import PLACE, cached, code_of
 
 # label in the page -> network, the larger one that it is compared with on pictures of its own size, pixels a side
 NETWORKS = {"photographs": ("photos-live", "photos", 64), "C² images": ("calpha-live", "calpha-2", 40),
@@ -56,7 +57,7 @@ def made(folder: Path) -> tuple[str, str]:
         drawn = enumerate(pictures(networks, known))
         return "\n".join(picture(*about, stem.with_name(f"{stem.name}.{i}.webp")) for i, about in drawn)
 
-    return kept(folder, "live", sources(), make)
+    return cached(folder, "live", sources(), make)
 
 
 def sources() -> list[Path]:
@@ -64,7 +65,7 @@ def sources() -> list[Path]:
     wanted = [name for small, big, _ in NETWORKS.values() for name in (small, big)]
     files = [found[name] for found in (zoo.weight_files(), zoo.recipe_files()) for name in wanted if name in found]
     shown = [path for path in sorted(HERE.glob("*.*s")) if path != LOADER]
-    return [*files, *shown, *code(__file__)]
+    return [*files, *shown, *code_of(__file__)]
 
 
 def compared(small: str, big: str) -> dict[str, tuple]:
@@ -129,7 +130,7 @@ def picture(figure, alt: str, caption: str, path: Path) -> str:
     with matplotlib.rc_context(), replacing(path) as partial:
         figure.savefig(partial, format="webp", dpi=200, pil_kwargs=dict(lossless=True, quality=100, method=6))
     width = round(96 * figure.get_figwidth())
-    return f":::{{figure}} /book/_executed/live/{path.name}\n:alt: {alt}\n:width: {width}px\n\n{caption}\n:::\n"
+    return f":::{{figure}} /{PLACE}/{path.name}\n:alt: {alt}\n:width: {width}px\n\n{caption}\n:::\n"
 
 
 class LiveDenoiser(SphinxDirective):
@@ -143,7 +144,7 @@ class LiveDenoiser(SphinxDirective):
             return [nodes.paragraph("", "", *self.state.inline_text(words, self.lineno)[0])]
         with matplotlib.rc_context():
             figures.use_style()
-            key, text = made(Path(self.env.srcdir) / "book" / "_executed" / "live")
+            key, text = made(Path(self.env.srcdir, PLACE))
         holder = nodes.container(classes=["gahb-live-page"])
         holder += nodes.raw("", place(lazy_widgets.address(self.env.docname, key), ALT), format="html")
         self.state.nested_parse(StringList(text.splitlines(), "live"), self.content_offset, holder)
@@ -159,7 +160,7 @@ def outdated(app: Sphinx, env, added, changed, removed) -> list[str]:
 
 
 def setup(app: Sphinx) -> dict:
-    app.setup_extension("lazy_widgets")  # brings the widget's file to the pages
+    app.setup_extension(lazy_widgets.__name__)  # brings the widget's file to the pages
     app.add_directive("live-denoiser", LiveDenoiser)
     app.connect("env-get-outdated", outdated)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -12,13 +12,15 @@ from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
 
-from chapter_head import duration
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from gahb import zoo
 from gahb.book import chapters, running
+
+from .chapter_head import duration
+from .run_chapters import executed_folder
 
 CLASSES = {"c_alpha": "Cᵅ images", "disks": "disks", "dead_leaves": "dead leaves", "photos": "photographs",
            "folder": "images of a folder"}  # fmt: skip
@@ -31,7 +33,7 @@ class RunTimes(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         root, rows, total, peak = Path(self.env.srcdir), [], 0.0, 0
         for chapter in chapters.chapters(root):
-            path = root / "book" / "_executed" / f"{chapter.stem}.ipynb"
+            path = executed_folder(root) / f"{chapter.stem}.ipynb"
             self.env.note_dependency(str(path))
             if about := running.record_of(path):
                 memory = about.get("peak_mib", 0)

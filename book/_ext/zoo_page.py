@@ -1,9 +1,9 @@
 """Sphinx extension: the directive `{zoo}` shows the networks that ship, from their files.
 
 For every class of images: what was trained, on what and for how long, PSNR by
-noise level, learning curves, and pictures. What has been drawn is kept in
-`book/_executed/zoo` under a hash of the weights, so that only a class whose
-networks have changed is drawn again.
+noise level, learning curves, and pictures. What has been drawn is stored under
+a hash of the weights (`cache`), so that only a class whose networks have
+changed is drawn again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import matplotlib.pyplot as plt
 import torch
 from docutils import nodes
 from docutils.statemachine import StringList
-from kept import kept
 from matplotlib.figure import Figure
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -28,6 +27,8 @@ from gahb import figures, zoo
 from gahb._files import replacing
 from gahb.sampling import sample
 from gahb.zoo.recipes import CLASSES, LEVELS
+
+from .cache import PLACE, cached
 
 TITLES = {"c_alpha": r"$C^\alpha$ images", "disks": "Disks", "dead_leaves": "Dead leaves", "photos": "Photographs"}
 NOISE = 0.2  # of the pictures
@@ -144,14 +145,14 @@ def listed(names: set[str]) -> str:
 
 def section(title: str, group: list[Entry], folder: Path) -> str:
     """Words, table and pictures of one group; as they were if nothing has changed."""
-    slug = re.sub(r"\W+", "-", title.lower()).strip("-") + ("-finite" if group[0].finite else "")
+    slug = "zoo-" + re.sub(r"\W+", "-", title.lower()).strip("-") + ("-finite" if group[0].finite else "")
     stored = zoo.weight_files()
     sources = [*(stored[entry.name] for entry in group), Path(__file__), Path(figures.__file__)]
 
     def make(stem: Path) -> str:
         return "\n".join([words(group), table(title, group), *pictures(title, group, stem)])
 
-    return kept(folder, slug, sources, make)[1]
+    return cached(folder, slug, sources, make)[1]
 
 
 def words(group: list[Entry]) -> str:
@@ -201,7 +202,7 @@ def pictures(title: str, group: list[Entry], stem: Path) -> list[str]:
             path = stem.with_name(f"{stem.name}.{k}.png")
             with replacing(path) as partial:
                 figure.savefig(partial, format="png")
-            place = f"/book/_executed/zoo/{path.name}"
+            place = f"/{PLACE}/{path.name}"
             width = round(96 * figure.get_figwidth())
             texts.append(f":::{{figure}} {place}\n:alt: {alt}\n:width: {width}px\n\n{caption}\n:::\n")
     return texts
@@ -286,7 +287,7 @@ class Zoo(SphinxDirective):
     """The sections of the page, parsed as the page's own text."""
 
     def run(self) -> list[nodes.Node]:
-        text = page(Path(self.env.srcdir) / "book" / "_executed" / "zoo")
+        text = page(Path(self.env.srcdir, PLACE))
         holder = nodes.section()
         self.state.nested_parse(StringList(text.splitlines(), "zoo"), self.content_offset, holder, match_titles=True)
         return holder.children

@@ -126,7 +126,8 @@ class UNet(_BiasFreeDenoiser):
     Each of `depth` encoder blocks has two 3×3 convolutions and an average
     pooling by 2; the channels double with every block. Two convolutions in
     the middle; each decoder block upsamples by a transposed convolution,
-    concatenates the encoder's output and has two convolutions.
+    concatenates the encoder's output and has two convolutions. The input is
+    (B, channels, H, W), in units of images in [0, 1].
 
     Parameters
     ----------
@@ -136,8 +137,6 @@ class UNet(_BiasFreeDenoiser):
     border : what lies past the border of every picture that is convolved: "zero",
         "circular" (periodic: shifts of y by multiples of ``2 ** depth`` shift
         the answer) or "replicate" (the pixels of the edge).
-
-    Called with `y` (B, channels, H, W) in units of [0, 1] images.
     """
 
     def __init__(self, width: int = 64, depth: int = 3, channels: int = 1, border: str = "zero"):

@@ -50,7 +50,7 @@ class KLBound:
 
     value: float  #: the bound's integral, nats an image
     stderr: float  #: its standard error over images and noise
-    quadrature: float  #: its change by the trapezoid rule or on every other level, the larger: above its own error
+    quadrature: float  #: its change by the trapezoid rule or on every other level, whichever is larger
     excess: float  #: the integral of the excess squared error, nats an image
     excess_stderr: float  #: its standard error
     sigmas: Tensor  #: (S,) noise levels

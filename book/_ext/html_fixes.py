@@ -1,8 +1,11 @@
-"""Sphinx extension: what the tools around this book write into a page that is not valid, or that some can't use.
+"""Sphinx extension: corrections of what the tools around this book write into its pages.
 
-Each entry of MENDS names a fault and the tool that has it; tests/browser runs
-axe-core and tests/test_publishing.py html-validate over what comes out.
-Pictures wait until the reader comes near.
+- Each entry of FIXES names a fault, which makes a page invalid or unusable for
+  some, and the tool that has it; tests/browser runs axe-core, and `make lint`
+  html-validate, over what comes out.
+- Pictures are fetched when the reader comes near.
+- What Jupyter Book adds for live cells on a remote server is taken out: this
+  book's pages ask no other host for anything.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ without the lines that do. Over http, from any server, they are quoted too.</p>
   }
 </script>
 """
-MENDS: tuple[tuple[str, Replacement], ...] = (
+FIXES: tuple[tuple[str, Replacement], ...] = (
     # myst-nb: a label that says less than the words it covers, and paragraphs where only phrases may stand
     (r'<summary aria-label="Toggle hidden content">', "<summary>"),
     (r'(?<=<summary>\n)<p class="(collapsed|expanded) admonition-title">(.*?)</p>',
@@ -57,9 +60,9 @@ REDIRECT = """<!DOCTYPE html>
 """
 
 
-def mended(page: str) -> str:
-    """The page with every entry of MENDS applied and no id of a proof given twice; mended pages stay as they are."""
-    for fault, replacement in MENDS:
+def fixed(page: str) -> str:
+    """The page with every entry of FIXES applied and no id of a proof given twice; what is fixed stays as it is."""
+    for fault, replacement in FIXES:
         page = re.sub(fault, replacement, page)
     for name in ("proof", "proof-content"):  # sphinx-proof's: one id for all proofs, another for all theorems' bodies
         first, *others = page.split(f' id="{name}"')
@@ -67,7 +70,7 @@ def mended(page: str) -> str:
     return page
 
 
-def unhurried(page: str, folder: Path) -> str:
+def lazy_pictures(page: str, folder: Path) -> str:
     """The page with each picture of `_images` fetched when it comes near, its place kept by its width and height."""
 
     def tag(match: re.Match) -> str:
@@ -78,22 +81,49 @@ def unhurried(page: str, folder: Path) -> str:
     return re.sub(PICTURE, tag, page)
 
 
-def mend(app: Sphinx, error: Exception | None) -> None:
-    """Mend every page of a finished build in place, and give the book's front door a title."""
+def without_dead_backlinks(page: str, folder: Path) -> str:
+    """The page without links from source code to documentation that is not there.
+
+    sphinx.ext.viewcode takes all names of a module for attributes of one package, and ours are documented
+    as attributes of several.
+    """
+
+    def link(match: re.Match) -> str:
+        target = folder / match["page"]
+        return match[0] if target.is_file() and f'id="{match["id"]}"' in target.read_text(encoding="utf-8") else ""
+
+    return re.sub(r'<a class="viewcode-back" href="(?P<page>[^"#]*)#(?P<id>[^"]*)">\[docs\]</a>', link, page)
+
+
+def fix_pages(app: Sphinx, error: Exception | None) -> None:
+    """Handler of build-finished: every page is fixed in place, and the book's front door gets a title."""
     if error or app.builder.format != "html":
         return
     out = Path(app.outdir)
     for path in out.rglob("*.html"):
         if "_static" in path.relative_to(out).parts:
             continue
-        page = path.read_text(encoding="utf-8")
-        if (better := unhurried(mended(page), path.parent)) != page:
+        page, place = path.read_text(encoding="utf-8"), path.parent
+        better = without_dead_backlinks(lazy_pictures(fixed(page), place), place)
+        if better != page:
             path.write_text(better, encoding="utf-8")
     if (root := app.config.root_doc) != "index":
         door = REDIRECT.format(title=app.config.html_title, url=app.builder.get_target_uri(root))
         (out / "index.html").write_text(door, encoding="utf-8")
 
 
+def drop_thebe(app: Sphinx, config) -> None:
+    """Jupyter Book turns sphinx-thebe on; its script names a CDN and declares a constant twice."""
+    for listeners in list(app.events.listeners.values()):
+        for listener in list(listeners):
+            if listener.handler.__module__.startswith("sphinx_thebe"):
+                app.disconnect(listener.id)
+    app.registry.css_files[:] = [
+        (name, attrs) for name, attrs in app.registry.css_files if "thebe" not in name
+    ]
+
+
 def setup(app: Sphinx) -> dict:
-    app.connect("build-finished", mend)
+    app.connect("config-inited", drop_thebe)
+    app.connect("build-finished", fix_pages)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -6,8 +6,7 @@
 - `{argument-map}`: the chapters in order, each with what it shows and what its
   claims came to. A chapter that is not in the book yet is shown without a link.
 
-The pictures are drawn once for the networks that they are made with, and kept
-in `book/_executed/story`.
+The pictures are drawn once for the networks that they are made with, and stored (`cache`).
 """
 
 from __future__ import annotations
@@ -19,9 +18,7 @@ from pathlib import Path
 
 import matplotlib
 import torch
-from chapter_head import counted
 from docutils import nodes
-from kept import code, kept
 from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -31,6 +28,9 @@ from gahb.book import chapters, running
 from gahb.jacobian.basis import adaptive_basis
 from gahb.measure.memorization import twin_similarity
 from gahb.sampling import sample
+
+from .cache import PLACE, cached, code_of
+from .claims_display import counted, is_check
 
 DENOISER, TWINS = "calpha-2", ("faces-n10000-first", "faces-n10000-second")
 SIGMA = 0.15
@@ -106,9 +106,9 @@ class Story(SphinxDirective):
         for path in networks:
             self.env.note_dependency(str(path))
         self.env.note_dependency(__file__)
-        folder = Path(self.env.srcdir) / "book" / "_executed" / "story"
-        sources = [*code(__file__), *networks]
-        return [nodes.raw("", kept(folder, "story", sources, lambda _: draw())[1], format="html")]
+        sources = [*code_of(__file__), *networks]
+        drawn = cached(Path(self.env.srcdir, PLACE), "introduction", sources, lambda _: draw())
+        return [nodes.raw("", drawn[1], format="html")]
 
 
 class ArgumentMap(SphinxDirective):
@@ -133,7 +133,7 @@ class ArgumentMap(SphinxDirective):
             self.env.note_dependency(str(executed))
             uri = self.env.app.builder.get_relative_uri(self.env.docname, page)
             said = f'<a href="{uri}">{title}</a>'
-            found = running.claims_of(executed)
+            found = [claim for claim in running.claims_of(executed) if not is_check(claim)]
             counts = f"{len(found)} claims: {counted(found)}"
         return (
             f'<li><span class="gahb-number" aria-hidden="true">{number}</span>'
