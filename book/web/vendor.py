@@ -55,6 +55,7 @@ def wanted() -> dict[Path, Path]:
     fonts = Path("fonts")
     files = {
         Path("mathjax/tex-mml-chtml.js"): mathjax / "tex-mml-chtml.js",
+        Path("mathjax/tex-svg.js"): mathjax / "tex-svg.js",  # carries its letters, for the page of a re-run
         Path("mathjax/LICENSE"): mathjax.parent / "LICENSE",
         fonts / "LICENSE": serif / "LICENSE",
     }

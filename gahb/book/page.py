@@ -1,206 +1,223 @@
 r"""A re-run chapter as one HTML file.
 
-The book's pages come from Sphinx; this file only has to be readable without
-it. What MyST adds to Markdown is put in plain words: glued numbers, numbered
-theorems, equations (by `\tag`) and figures with their captions, references by
-those numbers, citations as authors and year; labels and options are left out.
+Sphinx builds it with the configuration and the extensions of the book. The
+other chapters are read with it, as they are committed, so that numbers and
+references are those of the book; only the page of the re-run chapter is
+written. Then everything that it loads is put into the file itself: style,
+scripts, pictures, widgets, MathJax. The page needs neither network nor
+neighbours, on any machine. Without JavaScript every widget has its pictures.
 
-Pictures, style and widgets lie inside the file. MathJax does not: it is taken
-from `book/_static/vendor/` of this clone by absolute path, so that the page
-needs no network where it was made; where that folder has not been filled
-(`make book` does), and only there, from nbconvert's usual host.
+Where MathJax has not been fetched (`make vendor`), formulas become MathML,
+which browsers set themselves, less well.
 """
 
 from __future__ import annotations
 
-import ast
+import base64
+import html as entities
+import io
+import mimetypes
 import re
-import unicodedata
+import sys
+import tempfile
 import warnings
-from collections import Counter
-from html import escape
-from itertools import count
 from pathlib import Path
+from urllib.parse import unquote
 
 from .._files import root
+from .chapters import Chapter, chapters
+from .running import record_of
 
-_FENCE = re.compile(r"^(`{3,}|:{3,})(?:\{([\w:-]+)\}\s*(.*))?$")
-_ROLE = re.compile(r"\{([\w:-]+)\}`([^`]+)`")
-_EQUATION = re.compile(r"^(.*)\$\$\s*\(([\w:-]+)\)\s*$")
-_ACCENTS = {"'": "\u0301", "`": "\u0300", "^": "\u0302", '"': "\u0308", "~": "\u0303", "c": "\u0327", "v": "\u030c"}
-_OFFLINE = r"""{%% extends 'lab/index.html.j2' %%}
-{%% block html_head_js_mermaidjs %%}{%% endblock %%}
-{%% block html_head_js_mathjax %%}
-<script>MathJax = {tex: {inlineMath: [["$", "$"], ["\\(", "\\)"]], processEscapes: true}};</script>
-<script defer src="%s"></script>
-{%% endblock %%}
-{%% block html_head_js_requirejs %%}{%% endblock %%}
-"""
+MATHJAX = "vendor/mathjax/tex-svg.js"  # below book/_static; it carries its letters with it
+EXTENSIONS = ("_ext.claims_display", "_ext.chapter_head", "_ext.lazy_widgets", "_ext.html_fixes")
+REFERENCES = "## References\n\n```{bibliography}\n:filter: docname in docnames\n```\n"
+SETTINGS = {
+    "nb_execution_mode": "off",
+    "html_theme_options": {
+        "search_bar_text": "", "article_header_start": [], "article_header_end": [], "navbar_persistent": [],
+        "footer_content_items": [], "show_prev_next": False, "secondary_sidebar_items": ["page-toc"],
+    },
+    "html_sidebars": {"**": []},
+    "html_copy_source": False,
+    "mathjax_path": MATHJAX,
+}  # fmt: skip
 
 
 def html(path: Path) -> str:
-    """The executed notebook at `path` as HTML, pictures and widgets inside."""
+    """The executed notebook at `path` as one HTML file."""
+    clone = root()
+    with tempfile.TemporaryDirectory() as folder:
+        source, stem = Path(folder), record_of(path).get("chapter", path.stem)
+        _gather(clone, source, stem, path)
+        _build(clone, source, f"book/_executed/{stem}")
+        page = source / "_build" / "book" / "_executed" / f"{stem}.html"
+        text = _alone(page.read_text(encoding="utf-8"), page.name)
+        if not (clone / "book" / "_static" / MATHJAX).is_file():
+            text = _with_mathml(text)
+        return _inlined(text, page.parent)
+
+
+# ------------------------------------------------------------------ the build
+
+
+def _gather(clone: Path, source: Path, stem: str, path: Path) -> None:
+    """The chapters of the book as the sources of a small one, the notebook at `path` in the place of its chapter."""
     import nbformat
-    from nbconvert import HTMLExporter
 
-    from ..widgets.lazy import place, placed, script
-
-    book, numbers = root() / "book", count(1)
-
-    def inside(about: dict) -> str:
-        name = f"widget-{next(numbers)}"
-        return f"<script>{script(name, about)}</script>\n{place(name, about['alt'])}"
-
-    notebook = plain(nbformat.read(path, as_version=4), _sources(book / "references.bib"))
-    placed(notebook, inside)
-    mathjax = book / "_static" / "vendor" / "mathjax" / "tex-mml-chtml.js"
-    template = {"raw_template": _OFFLINE % mathjax.as_uri()} if mathjax.is_file() else {}
-    with warnings.catch_warnings():  # about glued values that are not shown
-        warnings.filterwarnings("ignore", message="Your element with mimetype")
-        page, _ = HTMLExporter(embed_images=True, **template).from_notebook_node(
-            notebook, {"metadata": {"name": path.stem}}
-        )
-    return page
+    place = source / "book" / "_executed"
+    place.mkdir(parents=True)
+    every = chapters(clone)
+    for chapter in every:
+        notebook = nbformat.read(path, 4) if chapter.stem == stem else _unexecuted(chapter)
+        if chapter.stem == stem and "{cite" in "".join(cell.source for cell in notebook.cells):
+            notebook.cells.append(nbformat.v4.new_markdown_cell(REFERENCES))
+        nbformat.write(notebook, place / f"{chapter.stem}.ipynb")
+    (source / "notebooks").symlink_to(clone / "notebooks")
+    for name in ("_config.yml", "book/references.bib", "book/_static"):
+        if (clone / name).exists():
+            (source / name).symlink_to(clone / name)
+    listed = "\n".join(f"book/_executed/{chapter.stem}" for chapter in every)
+    (source / "index.md").write_text(f"# Book\n\n```{{toctree}}\n:numbered:\n\n{listed}\n```\n", encoding="utf-8")
 
 
-def plain(notebook, sources: dict[str, tuple[str, str]]):
-    """The notebook, changed in place to Markdown that any reader of notebooks shows.
+def _unexecuted(chapter: Chapter):
+    from .chapters import source
 
-    `sources` gives authors and year of what is cited. Labels are gathered from
-    all cells first, since a reference may come before what it refers to.
-    """
-    from nbformat.v4 import new_markdown_cell
-
-    labels: dict[str, str] = {}
-    counts: Counter[str] = Counter()
-    cells = []
-    for cell in notebook.cells:
-        cells.append(cell)
-        if cell.cell_type == "markdown":
-            cell.source = _numbered(cell.source, labels, counts)
-        elif cell.cell_type == "code":
-            about = cell.metadata.get("mystnb", {})
-            _describe(cell, about.get("image", {}).get("alt"))
-            if caption := about.get("figure", {}).get("caption"):
-                counts["Figure"] += 1
-                number = f"Figure {counts['Figure']}"
-                labels[about["figure"].get("name", "")] = number
-                cells.append(new_markdown_cell(f"**{number}.** {caption}"))
-    glued = _glued(notebook)
-    for cell in cells:
-        if cell.cell_type == "markdown":
-            text = _ROLE.sub(lambda match: _said(match[1], match[2], glued, labels, sources), cell.source)
-            cell.source = re.sub(r"\[\]\(#([\w:-]+)\)", lambda m: f"[{labels.get(m[1], m[1])}](#{m[1]})", text)
-    notebook.cells = cells
-    return notebook
+    return source(chapter)
 
 
-def _numbered(text: str, labels: dict[str, str], counts: Counter[str]) -> str:
-    """Directives as paragraphs under their names, equations with tags; `labels` learns what each label is called."""
-    lines, fences, options, code, waiting, name = [], [], False, "", [], ""
-    for line in text.splitlines():
-        fence = _FENCE.match(line)
-        if code:  # nothing inside is ours
-            code = "" if line.strip() == code else code
-            lines.append(line)
-        elif fence and fence[2]:
-            name, title = _title(fence[2], fence[3], counts)
-            fences.append(fence[1])
-            lines.append(title + "\n")
-            options = True
-        elif fence and fences and line == fences[-1]:
-            fences.pop()
-            lines.append("")
-        elif opened := re.match(r"`{3,}|~{3,}", line):
-            code = opened[0]
-            lines.append(line)
-        elif options and (option := re.match(r":([\w-]+):\s*(.*)", line)):
-            if option[1] == "label":
-                labels[option[2]] = name
-        elif label := re.fullmatch(r"\(([\w:-]+)\)=", line):
-            waiting.append(label[1])
-            lines.append(f'<a id="{label[1]}"></a>\n')
-        else:
-            options = False
-            if waiting and line.strip():
-                heading = re.match(r"#+\s+(.*)", line)
-                labels |= {one: heading[1] for one in waiting if heading}
-                waiting = []
-            if equation := _EQUATION.match(line):
-                counts["equation"] += 1
-                labels[equation[2]] = f"({counts['equation']})"
-                line = f"{equation[1]}\\tag{{{counts['equation']}}} $$"
-            lines.append(line)
-    return "\n".join(lines)
+def _build(clone: Path, source: Path, page: str) -> None:
+    """Read all chapters and write `page` into _build; warnings are about what lies outside of this small book."""
+    from jupyter_book.config import get_final_config
+    from sphinx.application import Sphinx
+    from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+    known = clone / "_config.yml"
+    config, _ = get_final_config(user_yaml=known if known.is_file() else {}, cli_config=_cli(), use_external_toc=False)
+    left_out = ("_ext", "sphinx_thebe", "sphinx_external_toc", "sphinx.ext.autodoc", "sphinx.ext.viewcode")
+    config["extensions"] = [name for name in config["extensions"] if name not in left_out] + list(EXTENSIONS)
+    config |= SETTINGS | {"root_doc": "index", "exclude_patterns": ["_build", "notebooks", "book/_static"]}
+    config.pop("external_toc_path", None)
+    before = list(sys.path)
+    sys.path.insert(0, str(clone / "book"))
+    try:
+        with patch_docutils(), docutils_namespace(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            out, silent = source / "_build", io.StringIO()
+            app = Sphinx(source, None, out, out / ".doctrees", "html", config, status=None, warning=silent)
+            app.build(filenames=[str(source / f"{page}.ipynb")])
+    finally:
+        sys.path[:] = before
 
 
-def _title(directive: str, title: str, counts: Counter[str]) -> tuple[str, str]:
-    """What a directive is called when referred to, and the bold words that it begins with."""
-    kind = directive.rpartition(":")[2].capitalize()
-    if directive.startswith("prf:") and kind != "Proof":
-        counts[kind] += 1
-        name = f"{kind} {counts[kind]}"
-        return name, f"**{name} ({title}).**" if title else f"**{name}.**"
-    if kind in ("Dropdown", "Admonition", "Margin") and title:
-        return title, f"**{title}.**"
-    return kind, f"**{kind}.** {title}".rstrip()
+def _cli() -> dict:
+    return {"latex_individualpages": False}
 
 
-def _said(role: str, text: str, glued: dict[str, object], labels: dict[str, str], sources) -> str:
-    if role == "glue:text":
-        name, _, form = text.rpartition("::")[2].partition(":")
-        value = glued.get(name, f"({name})")
+# ------------------------------------------------------------- one file of it
+
+
+def _alone(page: str, name: str) -> str:
+    """The page without ways to others: links that lead to them become text, buttons that need them go."""
+    page = re.sub(r"<link [^>]*\brel=\"(?:index|search|next|prev|author|canonical)\"[^>]*>\s*", "", page)
+    page = re.sub(r"<html\b[^>]*>", '<html lang="en" data-theme="light">', page, count=1)  # a script may darken it
+
+    def text_of(match: re.Match) -> str:
+        address = match["address"]
+        if address.startswith(f"{name}#"):  # to a place on the page itself
+            return match[0].replace(address, address[len(name) :])
+        outside = re.match(r"#|https?:|mailto:|data:", address)
+        return match[0] if outside else f"<span>{match['text']}</span>"
+
+    return re.sub(r'<a\b[^>]*\bhref="(?P<address>[^"]*)"[^>]*>(?P<text>.*?)</a>', text_of, page, flags=re.DOTALL)
+
+
+def _inlined(page: str, folder: Path) -> str:
+    """The page with all that it loads from files below `folder` inside it."""
+    late: list[str] = []  # scripts that wait for the end of the page
+
+    def content(address: str) -> str:
+        return (folder / unquote(address.partition("?")[0])).read_text(encoding="utf-8")
+
+    def local(address: str) -> bool:
+        return not re.match(r"[a-z]+:|//|#", address)
+
+    def link(match: re.Match) -> str:
+        tag, address = match[0], match["address"]
+        if 'rel="stylesheet"' not in tag or not local(address) or "fontawesome" in address:
+            return ""
+        file = folder / unquote(address.partition("?")[0])
+        return f"<style>{_style(content(address), file.parent)}</style>"
+
+    def script(match: re.Match) -> str:
+        if not local(match["address"]):
+            return ""
+        code = content(match["address"]).replace("</script", r"<\/script").replace("<!--", r"<\!--")
+        if re.search(r"\b(?:defer|async)\b", match[0]):
+            late.append(f"<script>{code}</script>")
+            return ""
+        return f"<script>{code}</script>"
+
+    def widget(match: re.Match) -> str:
+        name = Path(match["address"]).stem
+        return f"<script>{content(match['address'])}</script>\n" + match[0].replace(match["address"], name)
+
+    page = re.sub(r'<div class="gahb-lazy" data-widget="(?P<address>[^"]+\.js)"', widget, page)
+    page = re.sub(r'<link\b[^>]*\bhref="(?P<address>[^"]*)"[^>]*>', link, page)
+    page = re.sub(r'<script\b[^>]*\bsrc="(?P<address>[^"]*)"[^>]*>\s*</script>', script, page)
+    page = re.sub(
+        r'(?P<before><(?:img|source)\b[^>]*\bsrc=")(?P<address>[^"]*)"',
+        lambda m: f'{m["before"]}{_data(folder / unquote(m["address"]))}"' if local(m["address"]) else m[0], page,
+    )  # fmt: skip
+    return page.replace("</body>", "\n".join([*late, "</body>"]))
+
+
+def _style(css: str, folder: Path) -> str:
+    """A style sheet with its fonts and pictures inside; of what is not there nothing is asked for."""
+
+    def imported(match: re.Match) -> str:
+        file = folder / match["address"]
+        return _style(file.read_text(encoding="utf-8"), file.parent) if file.is_file() else ""
+
+    def url(match: re.Match) -> str:
+        if match["address"].startswith("data:"):
+            return match[0]
+        file = folder / unquote(re.split("[?#]", match["address"])[0])
+        icons = file.name.startswith("fa-")  # 1.2 MB, for a few buttons that this page does not have
+        return f'url("{_data(file)}")' if file.is_file() and not icons else 'url("data:,")'
+
+    css = re.sub(r'@import\s+(?:url\()?["\']?(?P<address>[^"\')]+)["\']?\)?[^;]*;', imported, css)
+    return re.sub(r"url\(\s*[\"']?(?P<address>[^\"')]*)[\"']?\s*\)", url, css).replace("</style", r"<\/style")
+
+
+def _data(path: Path) -> str:
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+# ------------------------------------------------------------- without MathJax
+
+# TeX that docutils does not know, and what says the same to it
+_KNOWN_TEX = (
+    (r"\{(split|gathered)\}", r"{aligned}"), (r"\\dots\b", r"\\ldots"), (r"\\\\\[[^\]]*\]", r"\\\\"),
+)  # fmt: skip
+
+
+def _with_mathml(page: str) -> str:
+    r"""The page with every `\(…\)` and `\[…\]` of Sphinx's formulas as MathML."""
+
+    def set_formula(match: re.Match) -> str:
+        from docutils.utils.math import MathError, latex2mathml
+
+        tex = entities.unescape(match["block"] or match["inline"]).strip()
+        for unknown, known in _KNOWN_TEX:
+            tex = re.sub(unknown, known, tex)
         try:
-            return format(value, form)
-        except ValueError:
-            return str(value)
-    if role in ("cite", "cite:t", "cite:p"):
-        found = [sources.get(key.strip(), (key.strip(), "")) for key in text.split(",")]
-        if role == "cite:t":
-            return ", ".join(f"{who} ({year})" if year else who for who, year in found)
-        return f"({'; '.join(f'{who} {year}'.strip() for who, year in found)})"
-    if named := re.fullmatch(r"(.*\S)\s*<([^>]*)>", text):  # words of its own for the label
-        return named[1].replace("%s", labels.get(named[2], named[2]).rpartition(" ")[2])
-    return labels.get(text, text)
+            return match["open"] + latex2mathml.tex2mathml(tex, as_block=bool(match["block"]))
+        except MathError:
+            return f"{match['open']}<code>{entities.escape(tex)}</code>"
 
-
-def _describe(cell, alt: str | None) -> None:
-    """Give the cell's pictures their alternative text, which nbconvert has no place for."""
-    for output in cell.outputs if alt else ():
-        if picture := output.get("data", {}).pop("image/png", None):
-            output.data["text/html"] = f'<img alt="{escape(alt)}" src="data:image/png;base64,{picture.strip()}">'
-
-
-def _glued(notebook) -> dict[str, object]:
-    """Values that the chapter's code handed to its prose, by name."""
-    found: dict[str, object] = {}
-    outputs = (out for cell in notebook.cells if cell.cell_type == "code" for out in cell.outputs)
-    for output in outputs:
-        if name := output.get("metadata", {}).get("scrapbook", {}).get("name"):
-            texts = [value for mime, value in output.data.items() if mime.endswith("text/plain")]
-            try:
-                found[name] = ast.literal_eval(texts[0])
-            except (IndexError, ValueError, SyntaxError):
-                found[name] = texts[0] if texts else ""
-    return found
-
-
-def _sources(path: Path) -> dict[str, tuple[str, str]]:
-    """(authors, year) by key of a BibTeX file, as a citation says them; what can't be read is left out."""
-    found = {}
-    for entry in re.split(r"^@", path.read_text(encoding="utf-8"), flags=re.MULTILINE) if path.is_file() else ():
-        key = re.match(r"\w+\{([^,\s]+),", entry)
-        author = re.search(r"\bauthor\s*=\s*[{\"](.*?)[}\"]\s*,?\s*\n\s*(?:\w+\s*=|\})", entry, re.DOTALL)
-        year = re.search(r"\byear\s*=\s*[{\"]?(\d{4})", entry)
-        if key and author and year:
-            names = [_surname(name) for name in re.split(r"\s+and\s+", author[1])]
-            who = " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
-            found[key[1]] = (who, year[1])
-    return found
-
-
-def _surname(name: str) -> str:
-    accent = re.compile(r"\\(['`^\"~]|[cv](?=\W))\s*\{?(\w)\}?")
-    name = unicodedata.normalize("NFC", accent.sub(lambda m: m[2] + _ACCENTS[m[1]], name))
-    last = name.partition(",")[0] if "," in name or name.startswith("{") else name.split()[-1]
-    return re.sub(r"[{}]", "", last).strip()
+    opened = r'(?P<open><(?:span|div) class="math notranslate nohighlight"[^>]*>(?:\s*<span class="eqno">.*?</span>)?)'
+    return re.sub(
+        opened + r"\s*(?:\\\((?P<inline>.*?)\\\)|\\\[(?P<block>.*?)\\\])", set_formula, page, flags=re.DOTALL
+    )
