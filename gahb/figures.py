@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from html import escape
 from itertools import cycle
-from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
@@ -26,26 +24,24 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DIVERGING = "RdBu_r"
 DENSITY = "cividis"
-SERIF = Path(__file__).resolve().parent / "fonts" / "serif.ttf"  # the pages' typeface, made by book/web/font.py
 
 
 def use_style() -> None:
     """Set matplotlib's defaults to those of the book; called once at the head of a chapter.
 
-    Letters are those of the pages where `make vendor` has made them, else DejaVu Serif.
+    Letters are DejaVu Sans, which comes with matplotlib and has every sign that the chapters
+    write: a label with a formula in it is drawn from one font file.
     """
-    if SERIF.is_file() and "Gahb Serif" not in font_manager.get_font_names():
-        font_manager.fontManager.addfont(SERIF)
     matplotlib.rcParams.update(
         {
             "figure.dpi": 110,
             "savefig.dpi": 200,
             "figure.constrained_layout.use": True,
-            "font.family": ["Gahb Serif"] * SERIF.is_file() + ["DejaVu Serif"],  # the last for signs that are missing
+            "font.family": ["DejaVu Sans"],
             "mathtext.fontset": "cm",  # as MathJax sets the formulas of the text
-            "font.size": 10,
-            "axes.titlesize": 10.5,
-            "axes.labelsize": 10,
+            "font.size": 9,
+            "axes.titlesize": 9.5,
+            "axes.labelsize": 9,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": True,
@@ -54,7 +50,7 @@ def use_style() -> None:
             "grid.linewidth": 0.6,
             "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
             "legend.frameon": False,
-            "legend.fontsize": 9,
+            "legend.fontsize": 8.5,
             "lines.linewidth": 1.6,
             "lines.markersize": 4.5,
             "image.cmap": "gray",
