@@ -6,10 +6,12 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")  # jupyter_core warns without it
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave the core to others; before torch
 if "PYTEST_XDIST_WORKER" in os.environ:  # others run beside: one thread, in what tests start too
     os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -18,6 +20,9 @@ import pytest
 import torch
 from filelock import FileLock
 from hypothesis import settings
+
+from gahb._validate import InputError
+from gahb.book import chapters, running
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,9 +35,7 @@ settings.load_profile("gahb")
 
 # files whose tests share what takes long to make: one worker runs them all
 TOGETHER = {
-    "tests/test_book.py": "site",  # most tests, so that they go first: the book is built from the start on
-    "tests/test_publishing.py": "site",
-    "tests/test_distributed.py": "torchrun",
+    "tests/training/test_processes.py": "torchrun",
     "tests/test_live_page.py": "live page",
     "tests/test_zoo_page.py": "zoo page",
 }
@@ -54,10 +57,18 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(items):
-    """Tests of the built pages come last, so that no worker waits for the pages while there is something else."""
-    items.sort(key=lambda item: "site" in item.fixturenames)
+    """First the chapters, then what needs neither them nor the pages, and last the tests of the pages built of them.
+
+    So no worker waits for the pages while there is something else to do.
+    """
+
+    def place(item) -> int:
+        needs = item.fixturenames
+        return 2 if "site" in needs else 0 if "smoke_run" in needs else 1
+
+    items.sort(key=place)
     for item in items:
-        if "site" in item.fixturenames:
+        if place(item) != 1:
             item.add_marker(pytest.mark.timeout(1800))
 
 
@@ -83,31 +94,84 @@ def _own_cache(tmp_path_factory):
         yield
 
 
+# ------------------------------------------------- chapters, run once, and the pages
+
+
 @pytest.fixture(scope="session")
-def site(tmp_path_factory) -> Path:
-    """The pages of the book, built once from the working tree as `make book` builds them, but elsewhere.
-
-    Executed chapters in book/_executed that are up to date are used as they are. Of several
-    workers the first builds, and the others wait.
-    """
+def shared(tmp_path_factory) -> Path:
+    """A folder that all workers share."""
     base = tmp_path_factory.getbasetemp()
-    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    trouble = base / "site.txt"
-    with FileLock(base / "site.lock"):
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def once(folder: Path, name: str, make: Callable[[], str]) -> None:
+    """Call `make` in the first of several workers, let the others wait, and fail in all with the words it returns."""
+    trouble = folder / f"{name}.txt"
+    with FileLock(folder / f"{name}.lock"):
         if not trouble.exists():
-            trouble.write_text(build(base / "site"))
-    assert not trouble.read_text(), trouble.read_text()
-    return base / "site" / "_build" / "html"
+            trouble.write_text(make(), encoding="utf-8")
+    assert not trouble.read_text(encoding="utf-8"), trouble.read_text(encoding="utf-8")
 
 
-def build(out: Path) -> str:
-    """Build the book into `out`; what went wrong."""
-    book = Path(sys.executable).with_name("jupyter-book")
-    for command in (
-        [sys.executable, "book/web/vendor.py"],
-        [book, "build", ".", "--path-output", out, "-W", "-n", "--keep-going"],
-    ):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        if done.returncode:
-            return f"{command}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
-    return ""
+@pytest.fixture(scope="session")
+def clone(shared) -> Path:
+    """The repository as a folder of links, in which chapters are run and pages built without touching the real one.
+
+    What the extensions have drawn before lies in `book/_executed/cache` under a hash; it is used, and added to.
+    """
+    folder = shared / "clone"
+
+    def make() -> str:
+        executed = folder / "book" / "_executed"
+        executed.mkdir(parents=True)
+        drawn = ROOT / "book" / "_executed" / "cache"
+        drawn.mkdir(parents=True, exist_ok=True)
+        (executed / "cache").symlink_to(drawn)
+        for path in (*ROOT.iterdir(), *(ROOT / "book").iterdir()):
+            if path.name not in (".git", ".venv", "_build", "book", "runs", "_executed"):
+                (folder / path.relative_to(ROOT)).symlink_to(path)
+        return ""
+
+    once(shared, "clone", make)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smoke_run(shared, clone) -> Callable[[str], Path]:
+    """Path of a chapter executed in the smoke profile, by its stem; each is run once, by the test that asks first."""
+
+    def run(stem: str) -> Path:
+        out = clone / "book" / "_executed" / f"{stem}.ipynb"
+
+        def make() -> str:
+            chapter = chapters.find(clone, stem)
+            try:
+                values = chapters.profile_values(clone, "smoke", chapter)
+                running.execute(chapter, out, values, progress=False)
+            except (running.ChapterFailed, InputError) as error:
+                return str(error)
+            return ""
+
+        once(shared, stem, make)
+        return out
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def site(shared, clone, smoke_run) -> Path:
+    """The pages of the book, built once, as `make book` builds them, from the chapters of `smoke_run`."""
+    for chapter in chapters.chapters(clone):
+        smoke_run(chapter.stem)
+
+    def make() -> str:
+        subprocess.run([sys.executable, ROOT / "book" / "web" / "vendor.py"], check=True)
+        book = [Path(sys.executable).with_name("jupyter-book"), "build", ".", "-W", "-n", "--keep-going"]
+        environment = {**os.environ, "GAHB_PROFILE": "smoke"}
+        done = subprocess.run(book, cwd=clone, env=environment, capture_output=True, text=True)
+        if "all up to date, none run" not in done.stdout:
+            return f"chapters were run again\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+        return f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}" if done.returncode else ""
+
+    once(shared, "site", make)
+    return clone / "_build" / "html"

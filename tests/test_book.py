@@ -203,22 +203,3 @@ def test_logo_is_what_its_script_draws(root, monkeypatch, tmp_path):
     logo.main()
     for name in ("logo.svg", "favicon.svg"):
         assert (tmp_path / name).read_text() == (root / "book" / "_static" / name).read_text()
-
-
-def test_docstrings_become_what_sphinx_reads(root):
-    docstrings = load(root / "book" / "_ext" / "docstrings.py")
-    text = r"""Costs ``$5``, and $\sigma$-noise; $$a
- = b$$
-
-Parameters
-----------
-x, y : points, $x_k$
-    of any shape.
-"""
-    lines = text.split("\n")
-    docstrings.process(None, "function", "f", None, None, lines)
-    assert lines[0] == r"Costs ``$5``, and \ :math:`\sigma`\ -noise; "
-    out = "\n".join(lines)
-    assert ".. math::\n\n    a\n    = b\n" in out
-    assert ".. rubric:: Parameters\n\n\n``x``, ``y``\n    points, \\ :math:`x_k`\\ \n    of any shape." in out
-    assert "----" not in out

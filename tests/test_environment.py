@@ -72,6 +72,7 @@ def needed(name: str, extra: str) -> list[Requirement]:
 # --- the three files ------------------------------------------------------------------
 
 
+@pytest.mark.lint
 def test_the_lock_pins_exactly_and_names_no_host():
     text = (ROOT / "requirements.lock").read_text()
     for requirement in locked().values():
@@ -82,12 +83,14 @@ def test_the_lock_pins_exactly_and_names_no_host():
     assert not re.search(r"^\s*-", text, re.MULTILINE), "the lock holds an option for pip"
 
 
+@pytest.mark.lint
 def test_the_lock_leaves_cuda_to_torch():
     assert [name for name in locked() if CUDA.match(name)] == []
     assert pinned(locked()["torch"]) == "2.13.0"
     assert "setuptools" in locked(), "gahb is installed without build isolation"
 
 
+@pytest.mark.lint
 def test_the_lock_lies_within_the_ranges():
     lock = locked()
     for name, requirement in direct().items():
@@ -97,16 +100,19 @@ def test_the_lock_lies_within_the_ranges():
     assert build.specifier.contains(pinned(lock[build.name]))
 
 
+@pytest.mark.lint
 def test_jupyter_book_stays_below_2():
     assert not direct()["jupyter-book"].specifier.contains("2.0.0", prereleases=True)
     assert SpecifierSet("<2").contains(pinned(locked()["jupyter-book"]))
 
 
+@pytest.mark.lint
 def test_every_range_is_bounded():
     open_ended = [str(r) for r in direct().values() if not any(s.operator == "<" for s in r.specifier)]
     assert open_ended == ["packaging>=24"]  # versioned by year
 
 
+@pytest.mark.lint
 def test_conda_agrees_with_pyproject():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *conda, last = environment["dependencies"]
@@ -169,6 +175,7 @@ def test_the_terms_of_the_weights_name_every_network():
 # --- the environment that runs this ---------------------------------------------------
 
 
+@pytest.mark.lint
 def test_the_installed_versions_are_the_locked_ones():
     wrong = []
     for name, requirement in locked().items():
@@ -180,6 +187,7 @@ def test_the_installed_versions_are_the_locked_ones():
     assert wrong == []
 
 
+@pytest.mark.lint
 def test_the_lock_is_complete_and_holds_nothing_else():
     lock, seen = locked(), set()
     todo = [("gahb", requirement) for requirement in direct().values()]
@@ -275,6 +283,18 @@ def test_make_asks_the_index_that_it_is_given(tmp_path):
     assert "--index-url" not in make("-n", "setup", f"VENV={tmp_path}/venv").stdout
 
 
+def test_threads_that_wait_leave_the_core_to_others(tmp_path):
+    """OMP_WAIT_POLICY reaches what make starts; a user's own setting is respected."""
+    makefile = tmp_path / "Makefile"
+    makefile.write_text(f"include {ROOT / 'Makefile'}\nsaid:\n\t@echo $$OMP_WAIT_POLICY\n")
+    plain = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    for own, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        done = subprocess.run(
+            ["make", "-s", "-f", makefile, "said"], cwd=tmp_path, env=plain | own, capture_output=True, text=True
+        )
+        assert done.stdout == f"{expected}\n", done.stderr
+
+
 @pytest.mark.parametrize(
     ("target", "commands"),
     [
@@ -284,6 +304,7 @@ def test_make_asks_the_index_that_it_is_given(tmp_path):
         ("test-unit", ["-m venv", "-m pytest -n 2 @tests/unit.txt"]),
         ("test-oldest", ["-m venv", "--resolution lowest-direct", "-m pytest -n 2 @tests/unit.txt"]),
         ("links", ["-m venv", "jupyter-book build . --builder linkcheck"]),
+        ("lint", ["-m venv", "book/web/vendor.py", "-m pytest -n 0 -q -m lint"]),
         ("lab", ["-m venv", "jupyter lab"]),
         ("lock", ["-m venv", "uv pip compile pyproject.toml"]),
         ("clean", ["rm -rf _build"]),
@@ -297,6 +318,7 @@ def test_make_runs_in_order(tmp_path, target, commands):
     assert places == sorted(places)
 
 
+@pytest.mark.lint
 def test_ruff_passes():
     check = [BIN / "ruff", "check", "--output-format=concise", "."]
     out = subprocess.run(check, cwd=ROOT, capture_output=True, text=True)
@@ -320,6 +342,7 @@ def test_the_readme_runs(capsys):
 # --- GitHub ---------------------------------------------------------------------------
 
 
+@pytest.mark.lint
 def test_workflows_pass_actionlint():
     binary = shutil.which("actionlint", path=BIN)
     assert binary, f"actionlint is locked, and not in {BIN}: make setup"
@@ -329,6 +352,7 @@ def test_workflows_pass_actionlint():
     assert out.returncode == 0, out.stdout + out.stderr
 
 
+@pytest.mark.lint
 def test_actionlint_sees_a_mistake(tmp_path):
     workflow = (ROOT / ".github" / "workflows" / "book.yml").read_text()
     broken = tmp_path / "broken.yml"
@@ -338,6 +362,7 @@ def test_actionlint_sees_a_mistake(tmp_path):
     assert "biuld" in out.stdout
 
 
+@pytest.mark.lint
 def test_actions_are_pinned_and_the_book_is_published_from_main_only():
     workflows = [yaml.safe_load(path.read_text()) for path in (ROOT / ".github" / "workflows").glob("*.yml")]
     steps = [step for workflow in workflows for job in workflow["jobs"].values() for step in job["steps"]]
@@ -369,12 +394,20 @@ def test_the_workflows_call_what_there_is():
     assert set(runs["weekly.yml"]) == {"make book", "make pdf", "make links"}
 
 
-def test_ci_requires_the_browser():
-    script = ROOT / ".ci" / "run"
-    assert os.access(script, os.X_OK)
-    lines = script.read_text().splitlines()
-    assert lines.index("export GAHB_REQUIRE_BROWSER=1") < lines.index('make test "$@"')
-    assert subprocess.run(["bash", "-n", script]).returncode == 0
+@pytest.mark.lint
+def test_ci_runs_tests_book_and_checks(tmp_path):
+    """With a `make` that only says what it was asked for, and with what is in the environment then."""
+    fake = tmp_path / "make"
+    fake.write_text('#!/bin/sh\necho "$*" "browser=$GAHB_REQUIRE_BROWSER" "profile=$GAHB_PROFILE"\n')
+    fake.chmod(0o755)
+    (tmp_path / "chromium").symlink_to(fake)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GAHB_")}
+    environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
+    done = subprocess.run([ROOT / ".ci" / "run", "ARGS=-x"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "test ARGS=-x browser=1 profile=", "book browser=1 profile=book", "lint browser=1 profile=",
+    ]  # fmt: skip
 
 
 def test_binder_installs_the_lock_and_the_lab():
@@ -389,6 +422,7 @@ def test_binder_installs_the_lock_and_the_lab():
     assert copied and all((ROOT / name).is_file() for name in copied)
 
 
+@pytest.mark.lint
 def test_citation_names_this_version_and_the_paper():
     """The workflow validates the rest of it (`cffconvert --validate`)."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())

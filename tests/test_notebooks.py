@@ -1,22 +1,15 @@
-"""The book's chapters: in step with their twins, readable, run in the smoke profile, and whole in a browser."""
+"""The book's chapters: in step with their twins, readable, and run in the smoke profile."""
 
 from __future__ import annotations
 
 import ast
-import json
-import os
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 
-from gahb import cli
 from gahb.book import chapters, ledger, ranges, running
-
-sys.path.insert(0, str(Path(__file__).parent / "browser"))
-import browsing
 
 BOOK = Path(__file__).resolve().parent.parent
 CHAPTERS = chapters.chapters(BOOK)
@@ -84,11 +77,11 @@ def test_cells_are_plain(chapter):
 
 
 @each_chapter
-@pytest.mark.parametrize("profile", ["smoke", "book", "paper"])
-def test_profiles_are_valid(chapter, profile):
-    values = chapters.profile_values(BOOK, profile, chapter)
-    assert values["profile"] == profile
-    ranges.check(chapter, values)
+def test_profiles_are_valid(chapter):
+    for profile in ("smoke", "book", "paper"):
+        values = chapters.profile_values(BOOK, profile, chapter)
+        assert values["profile"] == profile
+        ranges.check(chapter, values)
 
 
 @each_chapter
@@ -112,18 +105,13 @@ def _is_number(value) -> bool:
 
 @each_chapter
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_runs_in_the_smoke_profile(chapter, tmp_path, monkeypatch):
-    """As a reader reruns it; the page that this leaves is opened from the disk."""
-    monkeypatch.setenv("GAHB_ROOT", str(BOOK))
-    assert cli.main(["rerun", chapter.stem, "--profile", "smoke", "--out", str(tmp_path), "--quiet"]) == 0
-    out = tmp_path / f"{chapter.stem}-smoke.ipynb"
+def test_runs_in_the_smoke_profile(chapter, smoke_run):
+    out = smoke_run(chapter.stem)
     checked = running.claims_of(out)
     assert {claim.verdict for claim in checked} <= {"not judged"}
     expected = {entry.id for entry in ledger.load(BOOK) if entry.chapter == chapter.stem}
     assert {claim.id for claim in checked} == expected, "every claim of the chapter is checked, and no other"
     executed = nbformat.read(out, 4)
-    json.dumps(executed)
     for cell in executed.cells:  # a figure's caption goes to every output of its cell
         if "figure" in cell.metadata.get("mystnb", {}):
             assert not any(ledger.KEY in output.metadata for output in cell.outputs), cell.source
@@ -134,24 +122,6 @@ def test_runs_in_the_smoke_profile(chapter, tmp_path, monkeypatch):
             assert {"text/plain"} not in kinds, f"a bare repr is shown by: {cell.source}"
             if any("image/png" in kind for kind in kinds):
                 assert {"name", "caption"} <= set(cell.metadata.mystnb.figure) and cell.metadata.mystnb.image.alt
-    shown = [kind for cell in executed.cells for out in cell.get("outputs", ()) for kind in out.get("data", ())]
-    if os.environ.get("GAHB_REQUIRE_BROWSER") == "1" or browsing.why_not() is None:
-        page_opens(out.with_suffix(".html"), sum("widget-view" in kind for kind in shown))
-
-
-def page_opens(path: Path, widgets: int) -> None:
-    """In a browser, from the disk: equations are set, widgets move, and no host is asked for anything."""
-    with browsing.browser() as chrome:
-        page, troubles = chrome.new_page(), []
-        page.on("console", lambda m: troubles.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else troubles.append(r.url))
-        page.goto(path.as_uri())
-        browsing.settle(page)
-        assert page.locator("mjx-container").count() > 10
-        assert page.locator("mjx-merror, [data-mml-node=merror]").count() == 0
-        assert [browsing.moves(page, widget) > 0 for widget in browsing.alive(page, widgets)] == [True] * widgets
-        assert troubles == []
 
 
 def test_what_was_known_is_an_entry_and_no_comment():

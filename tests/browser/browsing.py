@@ -22,6 +22,7 @@ FLAGS = [
     "--disable-sync",
     "--hide-scrollbars",
 ]
+PATIENCE = 300_000  # milliseconds that a page may take for anything
 
 
 def why_not() -> str | None:
@@ -55,37 +56,61 @@ def serve(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def browser() -> Iterator:
-    """A playwright browser."""
+    """A playwright browser whose pages wait long for what they are asked for: the machine may be busy."""
     from playwright.sync_api import sync_playwright
 
+    def patient(make):
+        def made(**options):
+            opened = make(**options)
+            opened.set_default_timeout(PATIENCE)
+            return opened
+
+        return made
+
     with sync_playwright() as playwright:
-        chrome = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        chrome = playwright.chromium.launch(executable_path=chromium(), args=FLAGS, timeout=PATIENCE)
+        chrome.new_context, chrome.new_page = patient(chrome.new_context), patient(chrome.new_page)
         try:
             yield chrome
         finally:
             chrome.close()
 
 
+SETTLED = """async () => {
+    if (window.MathJax?.startup) await MathJax.startup.promise;
+    const frame = () => new Promise((done) => requestAnimationFrame(done));
+    do {  // a layout asks for fonts, and with these the next layout may ask for more
+        document.body.getBoundingClientRect();
+        await document.fonts.ready;
+        await frame();
+        await frame();
+    } while ([...document.fonts].some((font) => font.status === "loading"));
+}"""
+DRAWN = """(node) => [...node.querySelectorAll("canvas")].map((c) => c.toDataURL())
+    .concat([...node.querySelectorAll("svg")].map((s) => s.outerHTML)).join("\\n")"""
+STILL = "* { transition: none !important; animation: none !important; scroll-behavior: auto !important }"
+
+
 def settle(page) -> None:
-    """Wait until fonts are loaded and MathJax has set every equation of the page."""
-    if not page.url.startswith("file:"):  # there the network is never seen to rest
-        page.wait_for_load_state("networkidle")
-    page.evaluate(
-        """async () => {
-            if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
-            await document.fonts.ready;  // those that MathJax asked for included
-            await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
-        }"""
-    )
+    """Wait until MathJax has set every equation of the page, and all fonts that it is set in are there."""
+    page.evaluate(SETTLED)
+
+
+def frames(page) -> None:
+    """Wait for two frames: what has been asked for is then drawn."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def picture_of(widget) -> str:
     """Hash of what a widget draws: canvas pixels and vector shapes."""
-    drawn = widget.evaluate(
-        """node => [...node.querySelectorAll("canvas")].map(c => c.toDataURL())
-            .concat([...node.querySelectorAll("svg")].map(s => s.outerHTML)).join("\\n")"""
-    )
-    return hashlib.sha256(drawn.encode()).hexdigest()
+    return hashlib.sha256(widget.evaluate(DRAWN).encode()).hexdigest()
+
+
+def changes(page, widget, act) -> None:
+    """Do `act`, and wait until the widget draws something else than before; an error if it never does."""
+    before = widget.evaluate(DRAWN)
+    act()
+    page.wait_for_function(f"([node, before]) => ({DRAWN})(node) !== before", arg=[widget.element_handle(), before])
 
 
 def alive(page, count: int) -> list:
@@ -103,8 +128,5 @@ def moves(page, widget) -> int:
     """Step every slider of a widget that can be moved: each must change the picture; returns how many there are."""
     sliders = [s for s in widget.get_by_role("slider").all() if s.is_visible() and s.is_enabled()]
     for slider in sliders:
-        before = picture_of(widget)
-        slider.press("ArrowRight")
-        page.wait_for_timeout(300)
-        assert picture_of(widget) != before, slider.get_attribute("aria-label")
+        changes(page, widget, lambda slider=slider: slider.press("ArrowRight"))
     return len(sliders)

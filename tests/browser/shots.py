@@ -12,7 +12,7 @@ import argparse
 import itertools
 from pathlib import Path
 
-from browsing import browser, serve, settle
+from browsing import browser, frames, serve, settle
 
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 
@@ -40,7 +40,7 @@ def main() -> None:
                 settle(page)
                 if not arguments.screen:
                     read_through(page)
-                page.wait_for_timeout(300)  # the widgets draw
+                settle(page)
                 target = arguments.out / f"{name.rsplit('/', 1)[-1]}-{width}-{theme}.png"
                 page.screenshot(path=target, full_page=not arguments.screen)
                 wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
@@ -52,8 +52,10 @@ def read_through(page) -> None:
     """Scroll down and up again, since pictures and widgets wait for the reader."""
     for y in range(0, page.evaluate("document.documentElement.scrollHeight"), 600):
         page.evaluate("y => scrollTo({top: y, behavior: 'instant'})", y)
-        page.wait_for_timeout(100)
-    page.wait_for_load_state("networkidle")
+        frames(page)
+    places = page.locator(".gahb-lazy").count()
+    page.wait_for_function("n => document.querySelectorAll('.gahb-lazy > style').length === n", arg=places)
+    page.wait_for_function("[...document.images].every((image) => image.complete)")
     page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
 
 

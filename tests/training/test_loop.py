@@ -414,7 +414,7 @@ def killed_as_it_writes(file: str) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="kills as POSIX does")
 def test_a_writer_that_is_killed_leaves_the_last_checkpoint_whole(tmp_path):
     file, log = tmp_path / "a.checkpoint", []
-    script = f"import test_training; test_training.killed_as_it_writes({str(file)!r})"
+    script = f"import test_loop; test_loop.killed_as_it_writes({str(file)!r})"
     threads = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parent, env=threads)
     assert done.returncode == -signal.SIGKILL

@@ -96,7 +96,7 @@ def torchrun(what: str, folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__, what, folder],
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GAHB_CACHE": str(folder / "cache")},
-        capture_output=True, text=True, timeout=280,
+        capture_output=True, text=True,
     )
 
 

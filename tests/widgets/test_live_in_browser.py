@@ -341,7 +341,7 @@ def test_a_picture_of_the_readers_own(page):
 def test_eigenvectors_on_a_button(page, networks):
     assert page.locator(".gl-vectors").is_hidden()
     page.get_by_role("button", name="find them").click()
-    page.get_by_role("button", name="again").wait_for(timeout=60_000)
+    page.get_by_role("button", name="again").wait_for()
     values = [float(t) for t in page.locator(".gl-vectors span").all_inner_texts()]
     z = torch.tensor(page.evaluate("[...module.normal(24 * 24, 0)]")).reshape(1, 1, 24, 24)
     y = (255 * PICTURES["disk"]).round() / 255 + 0.2 * z
@@ -377,7 +377,8 @@ def test_the_diffusion_runs_stops_goes_back_and_ends_otherwise(page):
     page.get_by_role("button", name="stop").click()
     settle(page)
     last, end = int(steps.get_attribute("max")), pixels(page, 1)
-    page.wait_for_timeout(200)
+    for _ in range(5):  # frames and tasks in which it would go on
+        settle(page)
     assert int(steps.get_attribute("max")) == last == int(steps.input_value())  # it has stopped
     steps.press("Home")
     settle(page)
@@ -404,7 +405,7 @@ def test_the_diffusion_runs_stops_goes_back_and_ends_otherwise(page):
 def test_nothing_moves_by_itself_where_motion_is_reduced(page):
     page.get_by_role("radio", name="make one from noise").check(force=True)
     page.get_by_role("button", name="start").click()
-    page.get_by_role("button", name="start again").wait_for(timeout=60_000)  # at once, whole
+    page.get_by_role("button", name="start again").wait_for()  # at once, whole
     steps = page.get_by_role("slider", name="step")
     assert int(steps.input_value()) == int(steps.get_attribute("max")) > 20
 
@@ -452,38 +453,11 @@ def test_text_is_readable_in_both_themes(page, theme):
     assert min(found.values()) > 4.5, found
 
 
-def test_a_redraw_is_quick(chrome, tmp_path):
-    """What a reader waits for: σ moved, the noise added, 64×64 pixels denoised, a filter, all of it drawn and painted.
-
-    The least of many, since whatever else the machine does only adds.
-    """
-    network = denoiser(11, 2, 0)
-    shipped = gahb.zoo.load("photos-live")
-    assert (network.width, network.depth) == (shipped.width, shipped.depth)
-    with served(live(network, size=64), tmp_path) as address, opened(chrome, address) as page:
-        page.wait_for_selector(".gahb-live[data-ready]")
-        times, said = page.evaluate("""async () => {
-            const slider = document.querySelector("input[aria-label='noise level σ']");
-            const caption = () => document.querySelectorAll(".gl-panel")[2].innerText, times = [], said = [];
-            for (let n = 0; n < 60; n++) {
-                const began = performance.now();
-                slider.value = -1.5 + 0.02 * n;
-                slider.dispatchEvent(new Event("input"));
-                await new Promise((done) => requestAnimationFrame(() => setTimeout(done))); // after the widget's own
-                times.push(performance.now() - began);
-                said.push(caption());
-            }
-            return [times, said];
-        }""")
-    assert sum(a != b for a, b in zip(said, said[1:])) > 50  # PSNR beside the picture, to 0.1 dB
-    print(f"redrawn after {min(times):.1f} ms at best, {np.median(times):.1f} ms in the median")
-    assert min(times) <= 50
-
-
 def test_leaves_nothing_behind(page):
     assert page.evaluate("model.listeners()") > 0
     page.get_by_role("button", name="find them").click()
     page.evaluate("close_widget()")
-    page.wait_for_timeout(300)
+    for _ in range(10):  # tasks in which it would go on
+        settle(page)
     assert page.evaluate("model.listeners()") == 0
     assert page.locator(".gahb-widget").count() == 0

@@ -63,17 +63,19 @@ def test_round_trip(tmp_path, kind, specification):
     assert zoo.load(str(path)).recipe == recipe
 
 
-@pytest.mark.parametrize("name", sorted(zoo.weight_files()))
-def test_what_is_stored_loads_and_says_how_it_was_made(name):
-    loaded = zoo.load(name)
-    assert not loaded.training
-    family, _, step = name.partition("@")
-    written = zoo.recipe(family)
-    assert loaded.recipe["network"] == written.network
-    assert (loaded.recipe["images"], loaded.recipe["training"]) == (written.images, written.training)
-    assert loaded.log and loaded.log[-1]["step"] == int(step or loaded.recipe["training"]["steps"])
-    assert loaded.log[-1]["loss"] <= loaded.log[0]["loss"]
-    assert step or loaded.log[-1]["loss"] < loaded.log[0]["loss"]
+def test_what_is_stored_loads_and_says_how_it_was_made():
+    names = sorted(zoo.weight_files())
+    assert len(names) > 20
+    for name in names:
+        loaded = zoo.load(name)
+        assert not loaded.training, name
+        family, _, step = name.partition("@")
+        written = zoo.recipe(family)
+        assert loaded.recipe["network"] == written.network, name
+        assert (loaded.recipe["images"], loaded.recipe["training"]) == (written.images, written.training), name
+        assert loaded.log and loaded.log[-1]["step"] == int(step or loaded.recipe["training"]["steps"]), name
+        assert loaded.log[-1]["loss"] <= loaded.log[0]["loss"], name
+        assert step or loaded.log[-1]["loss"] < loaded.log[0]["loss"], name
 
 
 @pytest.mark.parametrize("family", sorted({name.rpartition("-n")[0] for name in zoo.recipe_files() if "-n" in name}))
