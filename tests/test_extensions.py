@@ -166,6 +166,10 @@ Raises
 ------
 ValueError : if $x_k$ is
     negative.
+TypeError where `y` is no tensor;
+or `x` is none.
+KeyError
+    for a name.
 
 Examples
 --------
@@ -178,5 +182,7 @@ Examples
     assert ".. math::\n\n    a\n    = b\n" in out
     assert r"**x, y** -- points, \ :math:`x_k`" in out and "of any shape." in out
     assert r":raises ValueError: if \ :math:`x_k`\  is" in out and "negative." in out
+    assert ":raises TypeError: where `y` is no tensor;" in out and "\n    or `x` is none." in out
+    assert ":raises KeyError: for a name." in out
     assert '>>> print("$a$ : b", 2)\n... # $c$' in out
     assert "----" not in out

@@ -6,8 +6,9 @@ In gahb a docstring has `$…$` and `$$…$$` formulas, and its sections list
 
 where the numpydoc format has the description on the line below the name, and
 after the colon a type, which gahb's docstrings say in words. Formulas become
-math roles and blocks here, and descriptions go to the line below; sections,
-parameters, errors and examples are napoleon's.
+math roles and blocks here, and descriptions go to the line below, those of errors
+also where no colon stands before them; sections, parameters, errors and examples
+are napoleon's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from __future__ import annotations
 import re
 
 LISTS = ("Parameters", "Other Parameters", "Attributes", "Raises")
+ENTRY = re.compile(r"(?P<names>[\w*, ]+?) : (?P<text>.*)")
+ERROR = re.compile(r"(?P<names>\w*(?:Error|Exception|Interrupt))(?: :)? (?P<text>.*)")
 CODE = re.compile(r"(``.+?``|^[ ]*(?:>>>|\.\.\.) [^\n]*$)", flags=re.DOTALL | re.MULTILINE)  # in a line, in an example
 BLOCK = re.compile(r"(?P<indent>(?<=\n)[ ]*|(?<=\A)[ ]*|)\$\$(?P<body>.+?)\$\$", flags=re.DOTALL)
 INLINE = re.compile(r"(?<![\w\\$])\$(?=\S)([^$]+?)(?<=\S)\$(?!\$)")
@@ -42,12 +45,18 @@ def _role(match: re.Match) -> str:
 def descriptions_below(lines: list[str]) -> list[str]:
     """In the sections that list names, `name : text` as the name and, on the next line, the text."""
     out: list[str] = []
-    inside = False
+    section = ""
     for line, following in zip(lines, [*lines[1:], ""]):
-        if re.fullmatch(r"-{3,}", following):
-            inside = line in LISTS
-        entry = re.fullmatch(r"(?P<names>[\w*, ]+?) : (?P<text>.*)", line) if inside else None
-        out += [entry["names"], f"    {entry['text']}"] if entry else [line]
+        heads = bool(re.fullmatch(r"-{3,}", following))
+        if heads:
+            section = line if line in LISTS else ""
+        entry = (ERROR if section == "Raises" else ENTRY).fullmatch(line) if section else None
+        if entry:
+            out += [entry["names"], f"    {entry['text']}"]
+        elif section == "Raises" and re.match(r"[^\s-]", line) and not heads and " " in line:
+            out.append(f"    {line}")  # a sentence about an error goes on
+        else:
+            out.append(line)
     return out
 
 

@@ -45,7 +45,7 @@ def folders() -> list[Path]:
 
 
 def names() -> list[str]:
-    """Names of the denoisers that are trained: see :func:`folders`, and recipes there whose weights the cache holds.
+    """Names of the denoisers that are trained: see `folders`, and recipes there whose weights the cache holds.
 
     `NAME@STEP` is one as it was at that step of its training.
     """
@@ -82,12 +82,12 @@ def files() -> dict[str, Path]:
 
 
 def weight_files() -> dict[str, Path]:
-    """The weights of :func:`folders`, by name; where two folders have one name, the first folder's."""
+    """The weights of `folders`, by name; where two folders have one name, the first folder's."""
     return _by_name("*.safetensors")
 
 
 def recipe_files() -> dict[str, Path]:
-    """The recipes of :func:`folders`, by name, trained or not; the first folder's, as for the weights."""
+    """The recipes of `folders`, by name, trained or not; the first folder's, as for the weights."""
     return _by_name("*.yaml")
 
 
@@ -96,7 +96,7 @@ def _by_name(pattern: str) -> dict[str, Path]:
 
 
 def recipe(name: str | os.PathLike) -> Recipe:
-    """The recipe of that name that lies in :func:`folders`, or in that YAML file.
+    """The recipe of that name that lies in `folders`, or in that YAML file.
 
     ValueError for an unknown name offers the nearest ones.
     """
