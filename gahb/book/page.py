@@ -76,8 +76,22 @@ def _gather(clone: Path, source: Path, stem: str, path: Path) -> None:
     for name in ("_config.yml", "book/references.bib", "book/_static"):
         if (clone / name).exists():
             (source / name).symlink_to(clone / name)
-    listed = "\n".join(f"book/_executed/{chapter.stem}" for chapter in every)
-    (source / "index.md").write_text(f"# Book\n\n```{{toctree}}\n:numbered:\n\n{listed}\n```\n", encoding="utf-8")
+    (source / "index.md").write_text("# Book\n\n" + "\n".join(_contents(clone, every)), encoding="utf-8")
+
+
+def _contents(clone: Path, every: list[Chapter]) -> list[str]:
+    """Tables of contents with the chapters in the order of the book, numbered where it numbers them."""
+    import yaml
+
+    path, left = clone / "_toc.yml", [f"book/_executed/{chapter.stem}" for chapter in every]
+    parts = yaml.safe_load(path.read_text(encoding="utf-8"))["parts"] if path.is_file() else []
+    found = [(part.get("numbered"), [page["file"] for page in part["chapters"]]) for part in parts]
+    listed = {name for _, names in found for name in names}
+    found.append((True, [name for name in left if name not in listed]))
+    return [
+        "```{toctree}\n" + ":numbered:\n" * bool(numbered) + "\n" + "\n".join(n for n in names if n in left) + "\n```\n"
+        for numbered, names in found if any(name in left for name in names)
+    ]
 
 
 def _unexecuted(chapter: Chapter):
