@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from .._validate import check_request, positive_int, positive_number
+from ..kernels.calpha import REACH, coverage, greys
 from ..kernels.counter import in_blocks, normal, uniform
 
 CUT = 48  # highest frequency of a background, in cycles an image; images of 96×96 pixels resolve it
@@ -29,7 +30,6 @@ CONTOUR_CUT = 2048  # highest frequency of a contour
 COLUMNS = 320  # a contour is evaluated at least at so many columns
 FIELD_SD = 0.08  # standard deviation of a background with contrast="fixed" and no contour
 CONTOUR_SD = 0.12  # standard deviation of a contour's height, in sides of the image
-REACH = 4.0  # a range of grey spans so many standard deviations of the field to each side
 
 
 def c_alpha(
@@ -169,9 +169,7 @@ def contour_heights(n: int, points: int, alpha: float, *, convention: str = "hol
     positive_int("n", n)
     positive_int("points", points)
     alpha = _check(alpha, convention)
-    k = torch.arange(1, CONTOUR_CUT + 1, dtype=torch.float64, device=device)
-    amplitude = k ** -(alpha + 0.5 if convention == "holder" else alpha)
-    amplitude = amplitude / amplitude.square().sum().sqrt()
+    k, amplitude = _contour_amplitudes(alpha, convention, device)
     draw = normal(seed, "c_alpha contour", start, n, 2 * CONTOUR_CUT, device)
     draw = torch.view_as_complex(draw.to(dtype).reshape(n, CONTOUR_CUT, 2))
     # sum of Re(a_k e^{2πi k (j + ½)/points}): fold the frequencies 0, 1, … modulo points
@@ -179,6 +177,30 @@ def contour_heights(n: int, points: int, alpha: float, *, convention: str = "hol
     waves = torch.nn.functional.pad(waves, (1, -(CONTOUR_CUT + 1) % points)).reshape(n, -1, points)
     folded = sum(waves.unbind(1))  # in a fixed order, on any device
     return 0.5 + CONTOUR_SD * torch.fft.ifft(folded, norm="forward").real
+
+
+def contour_columns(size: int) -> int:
+    """Number of places at which a contour is evaluated: a multiple of `size`, at least `COLUMNS`."""
+    return size * -(-COLUMNS // size)
+
+
+def contour_spectrum(points: int, alpha: float, *, convention: str = "holder") -> Tensor:
+    """Variance of each orthonormal 1-D DFT coefficient of :func:`contour_heights`, whose covariance is circulant.
+
+    float64 (points,); the mean height is 0.5.
+    """
+    positive_int("points", points)
+    k, amplitude = _contour_amplitudes(_check(alpha, convention), convention, None)
+    folded = torch.zeros(points, dtype=torch.float64)
+    folded.index_add_(0, k.long() % points, amplitude.square())
+    return CONTOUR_SD**2 * points / 2 * (folded + folded.flip(0).roll(1))
+
+
+def _contour_amplitudes(alpha: float, convention: str, device) -> tuple[Tensor, Tensor]:
+    """Frequencies of a contour and their amplitudes, whose squares sum to one."""
+    k = torch.arange(1, CONTOUR_CUT + 1, dtype=torch.float64, device=device)
+    amplitude = k ** -(alpha + 0.5 if convention == "holder" else alpha)
+    return k, amplitude / amplitude.square().sum().sqrt()
 
 
 def _check(alpha: float, convention: str) -> float:
@@ -232,22 +254,16 @@ def _gray(seed, start, n, contrast, device) -> tuple[Tensor, Tensor]:
         gain = torch.full((n, 2), 0.3 / REACH, device=device)
     else:
         u, v, polarity = uniform(seed, "c_alpha gray", start, n, 3, device).unbind(1)
-        low = torch.stack([u, torch.zeros_like(u)], dim=1)
-        high = torch.stack([torch.ones_like(v), v], dim=1)
-        flip = (polarity < 0.5)[:, None]
-        low, high = torch.where(flip, low.flip(1), low), torch.where(flip, high.flip(1), high)
-        centre, gain = (low + high) / 2, (high - low) / (2 * REACH)
+        centre, gain = greys(u, v, polarity < 0.5)
     return centre[..., None, None], gain[..., None, None]
 
 
 def _coverage(seed, start, n, size, alpha, convention, rotate, device) -> Tensor:
     """Share of each pixel above the contour: (n, size, size)."""
-    columns = size * -(-COLUMNS // size)
+    columns = contour_columns(size)
     c = contour_heights(n, columns, alpha, convention=convention, seed=seed, start=start, device=device).clamp(0, 1)
-    row = torch.arange(size, device=device, dtype=c.dtype)
     if not rotate:
-        share = (size * c[:, None] - row[:, None]).clamp(0, 1)  # (n, size, columns)
-        return share.reshape(n, size, size, -1).mean(dim=3)
+        return coverage(c, size)
     angle = 2 * math.pi * uniform(seed, "c_alpha angle", start, n, 1, device)[..., None]
     at = (torch.arange(columns, device=device, dtype=c.dtype) + 0.5) / columns - 0.5
     down, right = torch.meshgrid(at, at, indexing="ij")

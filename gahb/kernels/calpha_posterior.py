@@ -1,0 +1,553 @@
+r"""Posterior of a C^α image seen through Gaussian noise: contours and greys sampled, fields integrated exactly.
+
+With $s$ the share of each pixel above the contour and $(c_k, g_k)$ mean and
+gain of the two regions, an image of the class, before it is clipped, is
+
+$$x = s\,(c_1 + g_1 F_1) + (1 - s)\,(c_2 + g_2 F_2),$$
+
+where the fields $F_k$ are independent, Gaussian, of covariance P. Given
+θ = (contour, greys) the noisy image is therefore Gaussian,
+
+$$y \mid \theta \sim \mathcal N(m, K), \quad m = s c_1 + (1 - s) c_2, \quad
+  K = g_1^2 D_s P D_s + g_2^2 D_{1-s} P D_{1-s} + \sigma^2 \mathrm{Id},$$
+
+so that $\mathbb E[x \mid y, \theta] = y - \sigma^2 K^{-1}(y - m)$ and
+$\mathrm{Cov}[x \mid y, \theta] = \sigma^2 \mathrm{Id} - \sigma^4 K^{-1}$.
+Only θ is sampled, from $p(\theta \mid y) \propto p(\theta)\,\mathcal N(y; m, K)$:
+
+- by sequential Monte Carlo (Del Moral, Doucet & Jasra 2006): particles are
+  drawn from the prior and follow the posteriors of the same y under noise that
+  falls to σ, first on pixels of twice the side. Nothing enters but y and σ.
+- They are moved by Metropolis steps that keep a Gaussian invariant (Rudolf &
+  Sprungk 2018). It is the Gauss–Newton approximation of the posterior,
+  averaged over particles; most independent draws from it are accepted.
+- Far from the contour s is 0 or 1 for every particle, and K has blocks that do
+  not depend on the contour. One eigendecomposition of the block of each side
+  eliminates these pixels for all θ, and a Cholesky factor is needed only of the
+  few *uncertain* pixels that are left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .calpha import coverage, greys
+
+COARSE = 0.25  # noise down to which pixels of twice the side say enough of contour and greys
+FIRST = 1e-3  # precision 1/σ² of the first posterior, hardly more than the prior
+FLOOR, TARGET = 0.1, 3.0  # least effective share of particles, and wanted variance of log-weights, as noise falls
+SWEEPS, BETWEEN = 3, 2  # after each fall of noise, and between two records at the end
+FEWEST = 4  # records of a run
+STEPS = (1.0, 1.0, 0.4)  # lengths of the contour's moves in a sweep
+ACCEPT = 0.3  # share of accepted moves that steps are adapted to; 1 is the longest step
+GUIDES = 6  # particles over which a Gauss–Newton approximation is averaged
+PROBE, WIDER = 0.05, 1.2  # step of the differences in the greys; how much wider than it their Gaussian is taken
+MARGIN, SPREAD = 1.0, 0.25  # pixels, and share of their range, by which uncertain pixels reach beyond all particles
+NARROWER = 0.8  # share of uncertain pixels at which the others are eliminated anew
+
+
+class Integration(NamedTuple):
+    """The posterior of each point, float64."""
+
+    mean: Tensor  #: $f^\\star(y)$ (B, d)
+    error: Tensor  #: $\\|\\hat f - f^\\star\\|^2$ (B,), a sum over pixels, from two independent runs
+    variance: Tensor  #: $\\mathbb E[\\|x - f^\\star(y)\\|^2 \\mid y]$ (B,), a sum over pixels
+
+
+class CAlphaPosterior:
+    """The posterior of a C^α image of `size` × `size` pixels, d = size². All tensors are float64, on the CPU.
+
+    `field` (size, size) and `contour` (columns,) are the spectra of a field of
+    unit variance and of the contour's heights: the variances of orthonormal
+    DFT coefficients. The mean is that of two independent runs of `particles`
+    particles. They are recorded until the squared error of the mean, as the
+    difference of the runs tells it, is at most `accuracy` times the posterior
+    variance, and at most `records` times.
+    """
+
+    name = "optimal C^α denoiser"
+
+    def __init__(self, size: int, field: Tensor, contour: Tensor, *, particles: int = 32, records: int = 24,
+                 accuracy: float = 0.01, seed: int = 0):
+        self.size, self.particles, self.seed = size, particles, seed
+        self.records, self.accuracy = records, accuracy
+        lag = _differences(len(contour))
+        self.root = torch.fft.ifft(contour.clamp(min=0).sqrt()).real[lag]  # symmetric; squared, the covariance
+        lag = _differences(size)
+        covariance = torch.fft.ifft2(field).real[lag[:, None, :, None], lag[None, :, None, :]]
+        self.fine = _Grid(size, 1, covariance.reshape(size**2, size**2))
+        self.coarse = None
+        if size % 2 == 0 and size >= 16:
+            half = size // 2
+            blocks = covariance.reshape(half, 2, half, 2, half, 2, half, 2).mean(dim=(1, 3, 5, 7))
+            self.coarse = _Grid(half, 2, blocks.reshape(half**2, half**2))
+
+    def mean(self, y: Tensor, variance: Tensor) -> Tensor:
+        """$f^\\star(y)$ (B, d) of points y (B, d) under noise of variance σ² (B,)."""
+        return self.integrate(y, variance).mean
+
+    def integrate(self, y: Tensor, variance: Tensor) -> Integration:
+        """Mean, squared error of the integration, and posterior variance of every point."""
+        result = Integration(torch.empty_like(y), torch.empty_like(variance), torch.empty_like(variance))
+        for *row, point, noise in zip(*result, y, variance):
+            for out, value in zip(row, self._integrate(point, noise)):
+                out.copy_(value)
+        return result
+
+    def covariance_product(self, y: Tensor, variance: Tensor, v: Tensor) -> Tensor:
+        """$\\mathrm{Cov}[x|y]\\,v/\\sigma^2$ for v (B, K, d)."""
+        product = torch.empty_like(v)
+        for rows, directions, *point in zip(product, v, y, variance):
+            rows.copy_(self._product(directions, *point))
+        return product
+
+    def _integrate(self, y: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if not bool(y.isfinite().all()):
+            return y * math.nan, variance * math.nan, variance * math.nan
+        first, second, changes, within = 0.0, 0.0, [], []
+        for count, pair in enumerate(self._pairs(y, variance), start=1):
+            changes += [ensemble.changes() for ensemble in pair]  # E[x | y, θ] − y
+            within += [ensemble.spreads() for ensemble in pair]
+            first, second = first + changes[-2].mean(dim=0), second + changes[-1].mean(dim=0)
+            change = (first + second) / (2 * count)
+            error = ((first - second) / (2 * count)).square().sum()
+            spread = torch.cat(within).mean() + (torch.cat(changes) - change).square().sum(dim=1).mean()
+            if count >= FEWEST and error <= self.accuracy * spread:
+                break
+        return y + change, error, spread
+
+    def _product(self, v: Tensor, y: Tensor, variance: Tensor) -> Tensor:
+        """Law of total covariance: the mean of Cov[x | y, θ], and the covariance of E[x | y, θ]."""
+        if not bool(y.isfinite().all()):
+            return v * math.nan
+        changes, within = [], []
+        for pair in islice(self._pairs(y, variance), 2 * FEWEST):
+            within += [ensemble.products(v) for ensemble in pair]
+            changes += [ensemble.changes() for ensemble in pair]
+        changes = torch.cat(changes)
+        away = changes - changes.mean(dim=0)
+        return (sum(within) + (v @ away.T) @ away / variance) / len(changes)
+
+    def _pairs(self, y: Tensor, variance: Tensor) -> Iterator[tuple[_Ensemble, _Ensemble]]:
+        """Particles of two runs that have no random number in common, recorded side by side."""
+        return zip(*(self._run(y, variance, run) for run in range(2)))
+
+    def _run(self, y: Tensor, variance: Tensor, run: int) -> Iterator[_Ensemble]:
+        """Particles of the posterior: one run, recorded several times."""
+        generator = torch.Generator().manual_seed(2 * self.seed + run)
+        cloud = _Cloud(self.root, y, self.particles, generator)
+        goal = 1 / float(variance)
+        if self.coarse is not None:
+            cloud.enter(self.coarse)
+            cloud.cool(min(goal, COARSE**-2))
+        cloud.enter(self.fine)
+        cloud.cool(goal)
+        cloud.settle()
+        for _ in range(self.records):
+            for _ in range(BETWEEN):
+                cloud.sweep()
+            yield cloud.ensemble()
+
+
+class _Grid(NamedTuple):
+    """size × size pixels, each a block of factor × factor of the image's; covariance (d, d) of a field on them."""
+
+    size: int
+    factor: int
+    covariance: Tensor
+
+    def pool(self, y: Tensor) -> Tensor:
+        return y.reshape(self.size, self.factor, self.size, self.factor).mean(dim=(1, 3)).flatten()
+
+
+@dataclass
+class _Given:
+    """What the sure pixels of one region say of it, for each of n particles, at the m uncertain pixels."""
+
+    log: Tensor  # (n,) log-density of the sure pixels
+    mean: Tensor  # (n, m) of the region's grey at the uncertain ones
+    covariance: Tensor  # (n, m, m)
+
+    def select(self, index: Tensor) -> _Given:
+        return _Given(self.log[index], self.mean[index], self.covariance[index])
+
+    def replace(self, index: Tensor, other: _Given) -> None:
+        self.log[index], self.mean[index] = other.log[index], other.mean[index]
+        self.covariance[index] = other.covariance[index]
+
+
+class _Region:
+    """The pixels that lie in one region for every particle, in the eigenbasis of their covariance."""
+
+    def __init__(self, covariance: Tensor, y: Tensor, pixels: Tensor, uncertain: Tensor):
+        self.pixels = pixels
+        values, self.vectors = torch.linalg.eigh(covariance[pixels][:, pixels])
+        self.values = values.clamp(min=0)
+        self.cross = covariance[uncertain][:, pixels] @ self.vectors  # (m, a)
+        self.uncertain = covariance[uncertain][:, uncertain]
+        self.y, self.one = self.vectors.T @ y[pixels], self.vectors.sum(dim=0)
+
+    def given(self, centre: Tensor, gain: Tensor, variance: float) -> _Given:
+        """For means and gains (n,) of the region."""
+        centre, power = centre[:, None], gain[:, None].square()
+        noisy = variance + power * self.values  # (n, a)
+        shrink = power / noisy
+        residual = self.y - centre * self.one
+        log = -(residual.square() / noisy + noisy.log()).sum(dim=1) / 2
+        mean = centre + (residual * shrink) @ self.cross.T
+        heard = (shrink * self.cross.square().sum(dim=0)).amax(dim=0) > 1e-8  # the others change nothing
+        cross = self.cross[:, heard]
+        explained = (cross * shrink[:, None, heard]) @ cross.T
+        return _Given(log, mean, power[..., None] * (self.uncertain - explained))
+
+
+class _Window:
+    """Rows low … high − 1 of each column are uncertain: the contour of every particle passes there."""
+
+    def __init__(self, grid: _Grid, y: Tensor, low: Tensor, high: Tensor):
+        self.grid, self.low, self.high = grid, low, high
+        row = torch.arange(grid.size)[:, None]
+        above, below = (row < low).flatten(), (row >= high).flatten()
+        self.pixels = (~above & ~below).nonzero()[:, 0]  # (m,)
+        self.y = y[self.pixels]
+        self.regions = tuple(
+            _Region(grid.covariance, y, sure.nonzero()[:, 0], self.pixels) for sure in (above, below)
+        )
+
+    def holds(self, heights: Tensor) -> Tensor:
+        """Whether the contours (n, columns) stay in the window."""
+        low, high = _extent(heights, self.grid.size)
+        return ((low >= self.low) & (high <= self.high)).all(dim=1)
+
+    def shares(self, heights: Tensor) -> Tensor:
+        return coverage(heights, self.grid.size, self.pixels)
+
+    def given(self, centre: Tensor, gain: Tensor, variance: float) -> tuple[_Given, ...]:
+        """For means and gains (n, 2) of both regions."""
+        return tuple(region.given(centre[:, k], gain[:, k], variance) for k, region in enumerate(self.regions))
+
+    def evidence(self, shares: Tensor, given: tuple[_Given, ...], variance: float):
+        """log p(y | θ) (n,) up to one constant; Cholesky factor (n, m, m) and residual (n, m) of uncertain pixels."""
+        first, second = given
+        roots = torch.empty_like(first.covariance)
+        for k, share in enumerate(shares):  # one at a time: a matrix stays in the cache
+            covariance = first.covariance[k] * share * share[:, None]
+            covariance += second.covariance[k] * (1 - share) * (1 - share)[:, None]
+            covariance.diagonal().add_(variance)
+            roots[k] = torch.linalg.cholesky_ex(covariance).L
+        residual = self.y - shares * first.mean - (1 - shares) * second.mean
+        white = torch.linalg.solve_triangular(roots, residual[..., None], upper=False)[..., 0]
+        log = first.log + second.log - white.square().sum(dim=1) / 2 - _diagonal(roots).log().sum(dim=1)
+        return log.nan_to_num(nan=-math.inf), roots, residual
+
+
+class _Reference:
+    """A Gaussian N(mean, precision⁻¹) close to the posterior of standard normal coordinates."""
+
+    def __init__(self, mean: Tensor, precision: Tensor):
+        self.mean, self.root = mean, torch.linalg.cholesky(precision)
+
+    def propose(self, at: Tensor, step: float, generator: torch.Generator) -> Tensor:
+        """A move from `at` (n, p) that keeps the Gaussian invariant; an independent draw if step = 1."""
+        z = torch.randn(at.shape, generator=generator, dtype=at.dtype)
+        draw = torch.linalg.solve_triangular(self.root.T, z.T, upper=True).T
+        return self.mean + math.sqrt(1 - step**2) * (at - self.mean) + step * draw
+
+    def log_ratio(self, at: Tensor) -> Tensor:
+        """log of prior over Gaussian (n,), up to a constant."""
+        return ((at - self.mean) @ self.root).square().sum(dim=1) / 2 - at.square().sum(dim=1) / 2
+
+
+class _Cloud:
+    """Particles θ that follow the posterior of y as the noise falls.
+
+    A particle is white noise on the columns (its contour is ½ + root · noise),
+    two normal numbers (u and v of its greys are their distribution function),
+    and which region is bright.
+    """
+
+    def __init__(self, root: Tensor, y: Tensor, count: int, generator: torch.Generator):
+        self.root, self.image, self.generator = root, y, generator
+        self.noise, self.normals = self._normal(count, len(root)), self._normal(count, 2)
+        self.flip = torch.arange(count) % 2 == 0
+        self.precision = 0.0  # 1/σ² of the posterior that the particles follow
+        self.log = torch.zeros(count, dtype=y.dtype)  # log p(y | θ)
+        self.growth, self.steps = 2.0, [1.0, 1.0]  # of the precision; lengths of the moves of contour and greys
+        self.adapting = True
+
+    def enter(self, grid: _Grid) -> None:
+        """Sees y on `grid` from now on: under the same noise, or more if y says too much more there."""
+        self.grid, self.y = grid, grid.pool(self.image)
+        if not self.precision:
+            rows = torch.full((grid.size,), grid.size)
+            self.window = _Window(grid, self.y, torch.zeros_like(rows), rows)
+            return
+        self._narrow(anew=True)
+        before, best = self.log, (0.0,)
+        for precision in (self.precision / more for more in (1, 1.3, 1.7, 2.2, 3)):
+            given, log = self._evaluate(precision)
+            effective = _effective(log - before)
+            if effective > best[0]:
+                best = effective, precision, given, log
+            if effective > 0.5:
+                break
+        _, self.precision, self.given, self.log = best
+        self.growth = 1.3
+        self._resample(self.log - before)
+        self._mix()
+
+    def cool(self, goal: float) -> None:
+        """Lets the noise fall until its precision is `goal`."""
+        while self.precision < goal:
+            self._fall(goal)
+            self._mix()
+
+    def settle(self) -> None:
+        """Adapts for the last time: what follows is a Markov chain that keeps the posterior invariant."""
+        self._narrow()
+        self.given, self.log = self._evaluate(self.precision)
+        self._mix()
+        self._refer()
+        self.adapting = False
+
+    def sweep(self) -> None:
+        """Moves every particle: the contour given the greys, and the greys given the contour."""
+        for step in STEPS:
+            noise = self.contours.propose(self.noise, step * self.steps[0], self.generator)
+            heights = self._heights(noise)
+            log = self.window.evidence(self.window.shares(heights), self.given, self._variance)[0]
+            gain = log - self.log + self.contours.log_ratio(noise) - self.contours.log_ratio(self.noise)
+            taken = self._taken(gain) & self.window.holds(heights)
+            self.noise, self.log = torch.where(taken[:, None], noise, self.noise), torch.where(taken, log, self.log)
+            if step == 1:
+                self._adapt(0, taken)
+        normals = self.greys.propose(self.normals, self.steps[1], self.generator)
+        gain = self.greys.log_ratio(normals) - self.greys.log_ratio(self.normals)
+        self._adapt(1, self._try_greys(normals, self.flip, gain))
+
+    def ensemble(self) -> _Ensemble:
+        centre, gain = self._greys(self.normals, self.flip)
+        shares = self.window.shares(self._heights(self.noise))
+        _, roots, _ = self.window.evidence(shares, self.given, self._variance)
+        return _Ensemble(self.window, self.y, self._variance, shares, centre, gain, roots)
+
+    def _fall(self, goal: float) -> None:
+        """Raises the precision as far as the particles' weights allow, and draws them anew by weight."""
+        self._narrow()
+        start = self.precision
+        trial = min(goal, start * self.growth if start else FIRST)
+        while True:
+            given, log = self._evaluate(trial)
+            weights = log - self.log
+            if _effective(weights) > FLOOR or trial < 1.02 * start:
+                break
+            trial = math.sqrt(trial * start) if start else trial / 4
+        if start:  # log-weights are about linear in the logarithm of the precision
+            spread = max(float(weights.var()), 1e-6)
+            growth = math.log(trial / start) * min(max(math.sqrt(TARGET / spread), 0.4), 2.5)
+            self.growth = math.exp(min(max(growth, 0.05), 3.0)) if math.isfinite(growth) else 1.05
+        self.precision, self.given, self.log = trial, given, log
+        self._resample(weights)
+
+    def _mix(self) -> None:
+        self._refer()
+        centre_flipped = -self.normals.flip(1)  # the contrast's sign changes, the prior does not
+        self._try_greys(centre_flipped, ~self.flip, torch.zeros_like(self.log))
+        for _ in range(SWEEPS):
+            self.sweep()
+
+    def _try_greys(self, normals: Tensor, flip: Tensor, gain: Tensor) -> Tensor:
+        given = self.window.given(*self._greys(normals, flip), self._variance)
+        log = self.window.evidence(self.window.shares(self._heights(self.noise)), given, self._variance)[0]
+        taken = self._taken(gain + log - self.log)
+        self.normals = torch.where(taken[:, None], normals, self.normals)
+        self.flip, self.log = torch.where(taken, flip, self.flip), torch.where(taken, log, self.log)
+        for old, new in zip(self.given, given):
+            old.replace(taken, new)
+        return taken
+
+    def _refer(self) -> None:
+        """The Gaussians that contours and greys are proposed from."""
+        guides = torch.randperm(len(self.log), generator=self.generator)[:GUIDES]
+        self.contours = self._contour_reference(guides)
+        self.greys = self._grey_reference(guides)
+
+    def _contour_reference(self, guides: Tensor) -> _Reference:
+        """Gauss–Newton: y is about linear in the contour, $y \\approx m_i + J_i(\\theta - \\theta_i)$ at each guide."""
+        heights, size = self._heights(self.noise[guides]), self.grid.size
+        given = [side.select(guides) for side in self.given]
+        _, roots, residual = self.window.evidence(self.window.shares(heights), given, self._variance)
+        precision = torch.eye(len(self.root), dtype=self.y.dtype)
+        pull = torch.zeros(len(self.root), dtype=self.y.dtype)
+        contrast = given[0].mean - given[1].mean
+        for k, noise in enumerate(self.noise[guides]):
+            slope = contrast[k, :, None] * self._slopes(heights[k], size)  # (m, columns)
+            both = torch.column_stack([slope @ self.root, residual[k]])
+            white = torch.linalg.solve_triangular(roots[k], both, upper=False)
+            J, r = white[:, :-1], white[:, -1]
+            precision += J.T @ J / len(guides)
+            pull += J.T @ (J @ noise + r) / len(guides)
+        return _Reference(torch.linalg.solve(precision, pull), precision)
+
+    def _slopes(self, heights: Tensor, size: int) -> Tensor:
+        """Derivative (m, columns) of the shares of uncertain pixels in the heights (columns,)."""
+        row, column = self.window.pixels // size, self.window.pixels % size
+        width = len(heights) // size
+        places = column[:, None] * width + torch.arange(width)  # (m, width)
+        depth = size * heights[places] - row[:, None]
+        slopes = torch.zeros(len(row), len(heights), dtype=heights.dtype)
+        return slopes.scatter_(1, places, ((depth > 0) & (depth < 1)).to(slopes) * (size / width))
+
+    def _grey_reference(self, guides: Tensor) -> _Reference:
+        """The quadratic that second differences of log p(y | θ) give, averaged over guides."""
+        normals, flip = self.normals[guides], self.flip[guides]
+        shares = self.window.shares(self._heights(self.noise[guides]))
+        shifts = PROBE * torch.tensor([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [-1, -1]], dtype=shares.dtype)
+        o, a, A, b, B, ab, AB = (
+            self.window.evidence(
+                shares, self.window.given(*self._greys(normals + shift, flip), self._variance), self._variance
+            )[0]
+            for shift in shifts
+        )
+        first, second = (a + A - 2 * o) / PROBE**2, (b + B - 2 * o) / PROBE**2
+        mixed = ((ab + AB - 2 * o) / PROBE**2 - first - second) / 2
+        curvature = -torch.stack([first, mixed, mixed, second], dim=1).reshape(-1, 2, 2)
+        slope = torch.stack([a - A, b - B], dim=1) / (2 * PROBE)
+        pull = ((curvature @ normals[..., None])[..., 0] + slope).mean(dim=0)
+        values, vectors = torch.linalg.eigh(curvature.mean(dim=0).nan_to_num() + torch.eye(2, dtype=shares.dtype))
+        convex = bool(values.min() > 0.5)
+        precision = (vectors * values.clamp(min=1)) @ vectors.T  # never wider than the prior
+        mean = torch.linalg.solve(precision, pull) if convex else self.normals.mean(dim=0)
+        return _Reference(mean, precision / WIDER)
+
+    def _narrow(self, *, anew: bool = False) -> None:
+        """Eliminates the pixels that have become sure, where they are many, or on a new grid."""
+        low, high = _extent(self._heights(self.noise), self.grid.size)
+        low, high = low.amin(dim=0), high.amax(dim=0)
+        beyond = MARGIN + SPREAD * (high - low)
+        low = (low - beyond).floor().clamp(min=0).long()
+        high = (high + beyond).ceil().clamp(max=self.grid.size).long()
+        if anew or int((high - low).sum()) < NARROWER * len(self.window.pixels):
+            self.window = _Window(self.grid, self.y, low, high)
+
+    def _evaluate(self, precision: float):
+        """What sure pixels say, and log p(y | θ), under noise of that precision."""
+        variance = self._variance_at(precision)
+        given = self.window.given(*self._greys(self.normals, self.flip), variance)
+        return given, self.window.evidence(self.window.shares(self._heights(self.noise)), given, variance)[0]
+
+    def _resample(self, log_weights: Tensor) -> None:
+        """Systematic resampling: a particle of weight w becomes n w of them, rounded up or down."""
+        count = len(log_weights)
+        at = (torch.arange(count) + torch.rand(1, generator=self.generator, dtype=log_weights.dtype)) / count
+        chosen = torch.searchsorted(log_weights.softmax(dim=0).cumsum(dim=0), at).clamp(max=count - 1)
+        self.noise, self.normals, self.flip = self.noise[chosen], self.normals[chosen], self.flip[chosen]
+        self.log, self.given = self.log[chosen], tuple(side.select(chosen) for side in self.given)
+
+    def _adapt(self, which: int, taken: Tensor) -> None:
+        if self.adapting:
+            step = self.steps[which] * math.exp(0.3 * (float(taken.double().mean()) - ACCEPT))
+            self.steps[which] = min(max(step, 0.02), 1.0)
+
+    def _taken(self, gain: Tensor) -> Tensor:
+        return torch.rand(gain.shape, generator=self.generator, dtype=gain.dtype).log() < gain
+
+    def _heights(self, noise: Tensor) -> Tensor:
+        return (0.5 + noise @ self.root).clamp(0, 1)
+
+    def _greys(self, normals: Tensor, flip: Tensor) -> tuple[Tensor, Tensor]:
+        return greys(*torch.special.ndtr(normals).unbind(dim=1), flip)
+
+    def _normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator, dtype=self.image.dtype)
+
+    @property
+    def _variance(self) -> float:
+        return self._variance_at(self.precision)
+
+    def _variance_at(self, precision: float) -> float:
+        return 1 / (precision * self.grid.factor**2)
+
+
+@dataclass(frozen=True)
+class _Ensemble:
+    """n draws of θ: x given each is Gaussian, see the module."""
+
+    window: _Window
+    y: Tensor  # (d,)
+    variance: float
+    shares: Tensor  # (n, m)
+    centre: Tensor  # (n, 2)
+    gain: Tensor  # (n, 2)
+    roots: Tensor  # (n, m, m)
+
+    def changes(self) -> Tensor:
+        """$\\mathbb E[x \\mid y, \\theta] - y = -\\sigma^2 K^{-1}(y - m)$ (n, d)."""
+        rows = []
+        for k, (share, centre) in enumerate(zip(self.shares, self.centre)):
+            mean = torch.empty_like(self.y)
+            mean[self.window.pixels] = share * centre[0] + (1 - share) * centre[1]
+            for region, grey in zip(self.window.regions, centre):
+                mean[region.pixels] = grey
+            rows.append(-self.variance * self._solve(k, (self.y - mean)[None])[0])
+        return torch.stack(rows)
+
+    def spreads(self) -> Tensor:
+        """$\\operatorname{tr}\\mathrm{Cov}[x \\mid y, \\theta]$ (n,)."""
+        traces = []
+        for root, share, gain in zip(self.roots, self.shares, self.gain):
+            trace = torch.cholesky_inverse(root).trace()
+            for region, part, power in zip(self.window.regions, (share, 1 - share), gain.square()):
+                noisy = self.variance + power * region.values
+                white = torch.linalg.solve_triangular(root, part[:, None] * region.cross, upper=False)
+                trace = trace + (1 / noisy).sum() + ((power / noisy).square() * white.square().sum(dim=0)).sum()
+            traces.append(trace)
+        return self.variance * len(self.y) - self.variance**2 * torch.stack(traces)
+
+    def products(self, v: Tensor) -> Tensor:
+        """Sum over θ of $\\mathrm{Cov}[x \\mid y, \\theta]\\,v/\\sigma^2$ for v (K, d)."""
+        return sum(v - self.variance * self._solve(k, v) for k in range(len(self.roots)))
+
+    def _solve(self, k: int, v: Tensor) -> Tensor:
+        """$K^{-1} v$ for the k-th θ and v (…, d): uncertain pixels first, then the sure ones of each region."""
+        power = self.gain[k].square()
+        parts = (self.shares[k], 1 - self.shares[k])
+        known = [v[:, region.pixels] @ region.vectors for region in self.window.regions]
+        noisy = [self.variance + g * region.values for g, region in zip(power, self.window.regions)]
+        rest = v[:, self.window.pixels]
+        for region, part, g, w, noise in zip(self.window.regions, parts, power, known, noisy):
+            rest = rest - part * ((g * w / noise) @ region.cross.T)
+        load = torch.cholesky_solve(rest.T, self.roots[k]).T
+        out = torch.empty_like(v)
+        out[:, self.window.pixels] = load
+        for region, part, g, w, noise in zip(self.window.regions, parts, power, known, noisy):
+            out[:, region.pixels] = ((w - g * (part * load) @ region.cross) / noise) @ region.vectors.T
+        return out
+
+
+def _differences(count: int) -> Tensor:
+    """i − j modulo count (count, count)."""
+    index = torch.arange(count)
+    return (index[:, None] - index) % count
+
+
+def _diagonal(matrices: Tensor) -> Tensor:
+    return matrices.diagonal(dim1=1, dim2=2)
+
+
+def _extent(heights: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Least and greatest height in each column of pixels (n, size), in pixels."""
+    places = size * heights.reshape(len(heights), size, -1)
+    return places.amin(dim=2), places.amax(dim=2)
+
+
+def _effective(log_weights: Tensor) -> float:
+    """Effective sample size over the number of particles."""
+    return float(1 / log_weights.softmax(dim=0).square().sum()) / len(log_weights)
