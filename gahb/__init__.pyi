@@ -39,6 +39,7 @@ from .denoisers.networks import (
 from .denoisers.networks import (
     UNet as UNet,
 )
+from .denoisers.optimal_calpha import OptimalCAlpha as OptimalCAlpha
 from .denoisers.optimal_disks import OptimalDisks as OptimalDisks
 from .denoisers.shrinkage import (
     Wavelet as Wavelet,

@@ -69,7 +69,8 @@ class OptimalCAlpha(_ClosedForm):
         r"""$f^\star(y)$, its integration error and the posterior variance, all at once; float64.
 
         Returns ``mean`` (shaped like y), ``error`` $= \|\hat f - f^\star\|^2/d$
-        (B,), estimated as $\|\hat f_1 - \hat f_2\|^2/4d$ from the two runs, and
+        (B,), estimated as $\|\hat f_1 - \hat f_2\|^2/4d$ from the two runs (or as
+        for independent draws of θ, if that is more), and
         ``variance`` $= \mathbb E[\|x - f^\star(y)\|^2 \mid y]/d$ (B,), whose mean
         over y is the MSE. Arguments as for the denoiser.
         """

@@ -43,13 +43,15 @@ from .calpha import coverage, greys
 COARSE = 0.25  # noise down to which pixels of twice the side say enough of contour and greys
 FIRST = 1e-3  # precision 1/σ² of the first posterior, hardly more than the prior
 FLOOR, TARGET = 0.1, 3.0  # least effective share of particles, and wanted variance of log-weights, as noise falls
-SWEEPS, BETWEEN = 3, 2  # after each fall of noise, and between two records at the end
-FEWEST = 4  # records of a run
+SWEEPS, BETWEEN = 2, 2  # after each fall of noise, and between two records at the end
+FEWEST = 3  # records of a run
 STEPS = (1.0, 1.0, 0.4)  # lengths of the contour's moves in a sweep
 ACCEPT = 0.3  # share of accepted moves that steps are adapted to; 1 is the longest step
 GUIDES = 6  # particles over which a Gauss–Newton approximation is averaged
 PROBE, WIDER = 0.05, 1.2  # step of the differences in the greys; how much wider than it their Gaussian is taken
 MARGIN, SPREAD = 1.0, 0.25  # pixels, and share of their range, by which uncertain pixels reach beyond all particles
+BLOCK = 2**16  # elements of the covariances that are built at a time: they stay in the cache
+TOLERANCE = 5e-4  # standard deviation, in pixels, of what of a contour is left out
 NARROWER = 0.8  # share of uncertain pixels at which the others are eliminated anew
 
 
@@ -67,9 +69,10 @@ class CAlphaPosterior:
     `field` (size, size) and `contour` (columns,) are the spectra of a field of
     unit variance and of the contour's heights: the variances of orthonormal
     DFT coefficients. The mean is that of two independent runs of `particles`
-    particles. They are recorded until the squared error of the mean, as the
-    difference of the runs tells it, is at most `accuracy` times the posterior
-    variance, and at most `records` times.
+    particles. They are recorded until the squared error of the mean is at most
+    `accuracy` times the posterior variance, and at most `records` times. The
+    error is a quarter of the squared difference of the runs, or that of as
+    many independent draws if it is greater.
     """
 
     name = "optimal C^α denoiser"
@@ -78,9 +81,9 @@ class CAlphaPosterior:
                  accuracy: float = 0.01, seed: int = 0):
         self.size, self.particles, self.seed = size, particles, seed
         self.records, self.accuracy = records, accuracy
-        lag = _differences(len(contour))
-        self.root = torch.fft.ifft(contour.clamp(min=0).sqrt()).real[lag]  # symmetric; squared, the covariance
-        lag = _differences(size)
+        self.waves = _waves(contour, TOLERANCE / size)
+        index = torch.arange(size)
+        lag = (index[:, None] - index) % size
         covariance = torch.fft.ifft2(field).real[lag[:, None, :, None], lag[None, :, None, :]]
         self.fine = _Grid(size, 1, covariance.reshape(size**2, size**2))
         self.coarse = None
@@ -117,8 +120,11 @@ class CAlphaPosterior:
             within += [ensemble.spreads() for ensemble in pair]
             first, second = first + changes[-2].mean(dim=0), second + changes[-1].mean(dim=0)
             change = (first + second) / (2 * count)
+            between = (torch.cat(changes) - change).square().sum(dim=1).mean()
+            spread = torch.cat(within).mean() + between
             error = ((first - second) / (2 * count)).square().sum()
-            spread = torch.cat(within).mean() + (torch.cat(changes) - change).square().sum(dim=1).mean()
+            # runs may agree by chance: particles cannot tell more than if they were independent
+            error = torch.maximum(error, between / (2 * count * self.particles))
             if count >= FEWEST and error <= self.accuracy * spread:
                 break
         return y + change, error, spread
@@ -142,7 +148,7 @@ class CAlphaPosterior:
     def _run(self, y: Tensor, variance: Tensor, run: int) -> Iterator[_Ensemble]:
         """Particles of the posterior: one run, recorded several times."""
         generator = torch.Generator().manual_seed(2 * self.seed + run)
-        cloud = _Cloud(self.root, y, self.particles, generator)
+        cloud = _Cloud(self.waves, y, self.particles, generator)
         goal = 1 / float(variance)
         if self.coarse is not None:
             cloud.enter(self.coarse)
@@ -237,11 +243,14 @@ class _Window:
         """log p(y | θ) (n,) up to one constant; Cholesky factor (n, m, m) and residual (n, m) of uncertain pixels."""
         first, second = given
         roots = torch.empty_like(first.covariance)
-        for k, share in enumerate(shares):  # one at a time: a matrix stays in the cache
-            covariance = first.covariance[k] * share * share[:, None]
-            covariance += second.covariance[k] * (1 - share) * (1 - share)[:, None]
-            covariance.diagonal().add_(variance)
-            roots[k] = torch.linalg.cholesky_ex(covariance).L
+        block = max(1, BLOCK // max(1, shares.shape[1] ** 2))
+        for k in range(0, len(shares), block):
+            part = slice(k, k + block)
+            above, below = shares[part], 1 - shares[part]
+            covariance = first.covariance[part] * above[:, None] * above[..., None]
+            covariance += second.covariance[part] * below[:, None] * below[..., None]
+            _diagonal(covariance).add_(variance)
+            roots[part] = torch.linalg.cholesky_ex(covariance).L
         residual = self.y - shares * first.mean - (1 - shares) * second.mean
         white = torch.linalg.solve_triangular(roots, residual[..., None], upper=False)[..., 0]
         log = first.log + second.log - white.square().sum(dim=1) / 2 - _diagonal(roots).log().sum(dim=1)
@@ -268,19 +277,19 @@ class _Reference:
 class _Cloud:
     """Particles θ that follow the posterior of y as the noise falls.
 
-    A particle is white noise on the columns (its contour is ½ + root · noise),
-    two normal numbers (u and v of its greys are their distribution function),
-    and which region is bright.
+    A particle is the weights of its contour's waves, two more normal numbers,
+    whose distribution function gives u and v of its greys, and which region is
+    bright.
     """
 
-    def __init__(self, root: Tensor, y: Tensor, count: int, generator: torch.Generator):
-        self.root, self.image, self.generator = root, y, generator
-        self.noise, self.normals = self._normal(count, len(root)), self._normal(count, 2)
+    def __init__(self, waves: Tensor, y: Tensor, count: int, generator: torch.Generator):
+        self.waves, self.image, self.generator = waves, y, generator
+        self.weights, self.normals = self._normal(count, len(waves)), self._normal(count, 2)
         self.flip = torch.arange(count) % 2 == 0
         self.precision = 0.0  # 1/σ² of the posterior that the particles follow
         self.log = torch.zeros(count, dtype=y.dtype)  # log p(y | θ)
         self.growth, self.steps = 2.0, [1.0, 1.0]  # of the precision; lengths of the moves of contour and greys
-        self.adapting = True
+        self.adapting = self.turning = True
 
     def enter(self, grid: _Grid) -> None:
         """Sees y on `grid` from now on: under the same noise, or more if y says too much more there."""
@@ -290,11 +299,11 @@ class _Cloud:
             self.window = _Window(grid, self.y, torch.zeros_like(rows), rows)
             return
         self._narrow(anew=True)
-        before, best = self.log, (0.0,)
+        before, best = self.log, None
         for precision in (self.precision / more for more in (1, 1.3, 1.7, 2.2, 3)):
             given, log = self._evaluate(precision)
             effective = _effective(log - before)
-            if effective > best[0]:
+            if best is None or effective > best[0]:
                 best = effective, precision, given, log
             if effective > 0.5:
                 break
@@ -320,21 +329,24 @@ class _Cloud:
     def sweep(self) -> None:
         """Moves every particle: the contour given the greys, and the greys given the contour."""
         for step in STEPS:
-            noise = self.contours.propose(self.noise, step * self.steps[0], self.generator)
-            heights = self._heights(noise)
+            weights = self.contours.propose(self.weights, step * self.steps[0], self.generator)
+            heights = self._heights(weights)
             log = self.window.evidence(self.window.shares(heights), self.given, self._variance)[0]
-            gain = log - self.log + self.contours.log_ratio(noise) - self.contours.log_ratio(self.noise)
+            gain = log - self.log + self.contours.log_ratio(weights) - self.contours.log_ratio(self.weights)
             taken = self._taken(gain) & self.window.holds(heights)
-            self.noise, self.log = torch.where(taken[:, None], noise, self.noise), torch.where(taken, log, self.log)
+            self.weights = torch.where(taken[:, None], weights, self.weights)
+            self.log = torch.where(taken, log, self.log)
             if step == 1:
                 self._adapt(0, taken)
+        if self.turning:
+            self._turn()
         normals = self.greys.propose(self.normals, self.steps[1], self.generator)
         gain = self.greys.log_ratio(normals) - self.greys.log_ratio(self.normals)
         self._adapt(1, self._try_greys(normals, self.flip, gain))
 
     def ensemble(self) -> _Ensemble:
         centre, gain = self._greys(self.normals, self.flip)
-        shares = self.window.shares(self._heights(self.noise))
+        shares = self.window.shares(self._heights(self.weights))
         _, roots, _ = self.window.evidence(shares, self.given, self._variance)
         return _Ensemble(self.window, self.y, self._variance, shares, centre, gain, roots)
 
@@ -358,14 +370,18 @@ class _Cloud:
 
     def _mix(self) -> None:
         self._refer()
-        centre_flipped = -self.normals.flip(1)  # the contrast's sign changes, the prior does not
-        self._try_greys(centre_flipped, ~self.flip, torch.zeros_like(self.log))
+        self.turning = self._turn()
         for _ in range(SWEEPS):
             self.sweep()
 
+    def _turn(self) -> bool:
+        """Exchanges bright and dark, at the same contrast, where y allows it; whether it did."""
+        # the means ½ + u/2 and v/2 are mirrored at ½: u' = 1 − v and v' = 1 − u, which the prior does not notice
+        return bool(self._try_greys(-self.normals.flip(1), ~self.flip, torch.zeros_like(self.log)).any())
+
     def _try_greys(self, normals: Tensor, flip: Tensor, gain: Tensor) -> Tensor:
         given = self.window.given(*self._greys(normals, flip), self._variance)
-        log = self.window.evidence(self.window.shares(self._heights(self.noise)), given, self._variance)[0]
+        log = self.window.evidence(self.window.shares(self._heights(self.weights)), given, self._variance)[0]
         taken = self._taken(gain + log - self.log)
         self.normals = torch.where(taken[:, None], normals, self.normals)
         self.flip, self.log = torch.where(taken, flip, self.flip), torch.where(taken, log, self.log)
@@ -381,19 +397,19 @@ class _Cloud:
 
     def _contour_reference(self, guides: Tensor) -> _Reference:
         """Gauss–Newton: y is about linear in the contour, $y \\approx m_i + J_i(\\theta - \\theta_i)$ at each guide."""
-        heights, size = self._heights(self.noise[guides]), self.grid.size
+        heights, size = self._heights(self.weights[guides]), self.grid.size
         given = [side.select(guides) for side in self.given]
         _, roots, residual = self.window.evidence(self.window.shares(heights), given, self._variance)
-        precision = torch.eye(len(self.root), dtype=self.y.dtype)
-        pull = torch.zeros(len(self.root), dtype=self.y.dtype)
+        precision = torch.eye(len(self.waves), dtype=self.y.dtype)
+        pull = torch.zeros(len(self.waves), dtype=self.y.dtype)
         contrast = given[0].mean - given[1].mean
-        for k, noise in enumerate(self.noise[guides]):
+        for k, weights in enumerate(self.weights[guides]):
             slope = contrast[k, :, None] * self._slopes(heights[k], size)  # (m, columns)
-            both = torch.column_stack([slope @ self.root, residual[k]])
+            both = torch.column_stack([slope @ self.waves.T, residual[k]])
             white = torch.linalg.solve_triangular(roots[k], both, upper=False)
             J, r = white[:, :-1], white[:, -1]
             precision += J.T @ J / len(guides)
-            pull += J.T @ (J @ noise + r) / len(guides)
+            pull += J.T @ (J @ weights + r) / len(guides)
         return _Reference(torch.linalg.solve(precision, pull), precision)
 
     def _slopes(self, heights: Tensor, size: int) -> Tensor:
@@ -408,7 +424,7 @@ class _Cloud:
     def _grey_reference(self, guides: Tensor) -> _Reference:
         """The quadratic that second differences of log p(y | θ) give, averaged over guides."""
         normals, flip = self.normals[guides], self.flip[guides]
-        shares = self.window.shares(self._heights(self.noise[guides]))
+        shares = self.window.shares(self._heights(self.weights[guides]))
         shifts = PROBE * torch.tensor([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [-1, -1]], dtype=shares.dtype)
         o, a, A, b, B, ab, AB = (
             self.window.evidence(
@@ -429,7 +445,7 @@ class _Cloud:
 
     def _narrow(self, *, anew: bool = False) -> None:
         """Eliminates the pixels that have become sure, where they are many, or on a new grid."""
-        low, high = _extent(self._heights(self.noise), self.grid.size)
+        low, high = _extent(self._heights(self.weights), self.grid.size)
         low, high = low.amin(dim=0), high.amax(dim=0)
         beyond = MARGIN + SPREAD * (high - low)
         low = (low - beyond).floor().clamp(min=0).long()
@@ -441,14 +457,14 @@ class _Cloud:
         """What sure pixels say, and log p(y | θ), under noise of that precision."""
         variance = self._variance_at(precision)
         given = self.window.given(*self._greys(self.normals, self.flip), variance)
-        return given, self.window.evidence(self.window.shares(self._heights(self.noise)), given, variance)[0]
+        return given, self.window.evidence(self.window.shares(self._heights(self.weights)), given, variance)[0]
 
     def _resample(self, log_weights: Tensor) -> None:
         """Systematic resampling: a particle of weight w becomes n w of them, rounded up or down."""
         count = len(log_weights)
         at = (torch.arange(count) + torch.rand(1, generator=self.generator, dtype=log_weights.dtype)) / count
         chosen = torch.searchsorted(log_weights.softmax(dim=0).cumsum(dim=0), at).clamp(max=count - 1)
-        self.noise, self.normals, self.flip = self.noise[chosen], self.normals[chosen], self.flip[chosen]
+        self.weights, self.normals, self.flip = self.weights[chosen], self.normals[chosen], self.flip[chosen]
         self.log, self.given = self.log[chosen], tuple(side.select(chosen) for side in self.given)
 
     def _adapt(self, which: int, taken: Tensor) -> None:
@@ -459,8 +475,8 @@ class _Cloud:
     def _taken(self, gain: Tensor) -> Tensor:
         return torch.rand(gain.shape, generator=self.generator, dtype=gain.dtype).log() < gain
 
-    def _heights(self, noise: Tensor) -> Tensor:
-        return (0.5 + noise @ self.root).clamp(0, 1)
+    def _heights(self, weights: Tensor) -> Tensor:
+        return (0.5 + weights @ self.waves).clamp(0, 1)
 
     def _greys(self, normals: Tensor, flip: Tensor) -> tuple[Tensor, Tensor]:
         return greys(*torch.special.ndtr(normals).unbind(dim=1), flip)
@@ -532,10 +548,23 @@ class _Ensemble:
         return out
 
 
-def _differences(count: int) -> Tensor:
-    """i − j modulo count (count, count)."""
-    index = torch.arange(count)
-    return (index[:, None] - index) % count
+def _waves(spectrum: Tensor, tolerance: float) -> Tensor:
+    """Rows (p, columns) whose sum with standard normal weights is the contour, its mean removed.
+
+    They are sines and cosines, the greatest first; those are left out that
+    have a standard deviation of less than `tolerance` together.
+    """
+    columns = len(spectrum)
+    angle = 2 * math.pi * torch.arange(columns, dtype=spectrum.dtype) / columns
+    frequency = torch.arange(columns // 2 + 1)
+    phase = frequency[:, None] * angle
+    waves = torch.cat([phase.cos(), phase.sin()])
+    norm = waves.square().sum(dim=1)
+    power = torch.where(norm > 1e-9, spectrum[frequency].clamp(min=0).repeat(2), 0)  # the sine of frequency 0 is none
+    order = power.argsort(descending=True)
+    left = power.flip(0).sort().values.cumsum(dim=0).flip(0) / columns  # variance of this and all smaller waves
+    order = order[left > tolerance**2]
+    return waves[order] * (power[order] / norm[order]).sqrt()[:, None]
 
 
 def _diagonal(matrices: Tensor) -> Tensor:
