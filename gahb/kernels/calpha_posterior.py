@@ -134,7 +134,7 @@ class CAlphaPosterior:
         if not bool(y.isfinite().all()):
             return v * math.nan
         changes, within = [], []
-        for pair in islice(self._pairs(y, variance), 2 * FEWEST):
+        for pair in islice(self._pairs(y, variance), 4 * FEWEST):
             within += [ensemble.products(v) for ensemble in pair]
             changes += [ensemble.changes() for ensemble in pair]
         changes = torch.cat(changes)

@@ -1,0 +1,53 @@
+"""The stored answers of the C^α optimum: how they are kept, and that they are right."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import gahb
+from gahb._validate import InputError
+from gahb.book.optimum import Question, answers, compute
+
+SMALL = Question(4, 2.0, sigmas=(0.5,), count=2)
+
+
+def test_answers_are_kept_and_gone_on_with(tmp_path):
+    assert compute([SMALL], minutes=0, folder=tmp_path) == 2
+    with pytest.raises(InputError, match="tools/optimum.py --sizes 4 --alphas 2"):
+        answers(4, 2.0, folder=tmp_path)
+    assert compute([SMALL], count=1, folder=tmp_path) == 0
+    before = answers(4, 2.0, folder=tmp_path)
+    assert len(before.images) == 1
+    assert compute([SMALL], count=2, folder=tmp_path) == 0
+    found = answers(4, 2.0, folder=tmp_path)
+    assert found.question == SMALL and found.mean.shape == (1, 2, 1, 4, 4)
+    assert torch.equal(found.mean[:, :1], before.mean)
+    assert torch.equal(found.images, gahb.images.c_alpha(2, 4, 2.0, start=1 << 31))
+    # the same noisy images, and so the same errors, as a PSNR curve has
+    curve = gahb.psnr_curve(SMALL.denoiser(), found.images, SMALL.sigmas, seed=SMALL.noise_seed)
+    torch.testing.assert_close(found.per_image, curve.per_image, rtol=0, atol=3e-5)
+    assert (found.error < SMALL.accuracy * found.variance).all()
+    with pytest.raises(InputError, match="answers another question"):
+        compute([Question(4, 2.0, sigmas=(0.2,), count=2)], folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["calpha-4px-2.safetensors"]
+
+
+@pytest.mark.parametrize("size", [20, 32])
+def test_the_noise_does_not_depend_on_how_many_images_are_taken(size):
+    """psnr_curve draws it for all of its images at once."""
+    few = torch.randn(3, 1, size, size, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(Question(size, 2.0).noise()[:3], few)
+
+
+def test_the_answers_of_the_book_are_what_is_computed_now():
+    """The first image, at a middle noise level: equal to the integration error of both."""
+    stored = answers(32, 2.0)
+    level = stored.question.sigmas.index(0.1)
+    y = stored.images[:1] + 0.1 * stored.question.noise()[:1]
+    found = stored.question.denoiser().integrate(y, 0.1)
+    difference = (found.mean - stored.mean[level, :1]).square().mean()
+    assert difference < 4 * (stored.error[level, 0] + found.error)
+    assert (stored.error.sum(dim=1) < 0.02 * stored.variance.sum(dim=1)).all()
+    spread = stored.per_image - stored.variance
+    assert (spread.mean(dim=1).abs() < 0.6 * stored.variance.mean(dim=1)).all()
