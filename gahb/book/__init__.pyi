@@ -1,6 +1,7 @@
 from . import chapters as chapters
 from . import dependencies as dependencies
 from . import ledger as ledger
+from . import optimum as optimum
 from . import page as page
 from . import prose as prose
 from . import ranges as ranges

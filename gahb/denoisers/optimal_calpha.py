@@ -9,6 +9,7 @@ from ..images.calpha import FIELD_SD, c_alpha_spectrum, contour_columns, contour
 from ..kernels.calpha_posterior import CAlphaPosterior, Integration
 from ..kernels.posterior_mean import PosteriorMean
 from .closed_form import _ClosedForm
+from .placement import described
 
 
 class OptimalCAlpha(_ClosedForm):
@@ -42,9 +43,15 @@ class OptimalCAlpha(_ClosedForm):
         posterior variance.
     seed : of the sampling.
 
+    Raises
+    ------
+    ValueError for a size below 4, an alpha that is not positive, another
+    convention, an accuracy outside (0, 1); in a call for points of another
+    size and a sigma that is None or not positive.
+
     Examples
     --------
-    >>> import torch, gahb
+    >>> import gahb, torch
     >>> x = gahb.images.c_alpha(1, 8, 2.0)
     >>> y = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     >>> optimal = gahb.OptimalCAlpha(8, 2.0)
@@ -67,7 +74,10 @@ class OptimalCAlpha(_ClosedForm):
         positive_int("seed", seed, at_least=0)
         self._posterior = CAlphaPosterior(size, field, contour, accuracy=accuracy, seed=seed)
 
-    def integrate(self, y: Tensor, sigma) -> Integration:
+    def __repr__(self) -> str:
+        return described(self, size=self.size, alpha=self.alpha, convention=self.convention)
+
+    def integrate(self, y: Tensor, sigma: float | Tensor) -> Integration:
         r"""$f^\star(y)$, its integration error and the posterior variance, all at once; float64.
 
         Returns ``mean`` (shaped like y), ``error`` $= \|\hat f - f^\star\|^2/d$
@@ -75,6 +85,11 @@ class OptimalCAlpha(_ClosedForm):
         for independent draws of θ, if that is more), and
         ``variance`` $= \mathbb E[\|x - f^\star(y)\|^2 \mid y]/d$ (B,), whose mean
         over y is the MSE. Arguments as for the denoiser.
+
+        >>> import gahb, torch
+        >>> found = gahb.OptimalCAlpha(4, 2.0).integrate(torch.full((1, 1, 4, 4), 0.5), 1.0)
+        >>> bool(0 < found.error < 0.02 * found.variance), bool(found.variance < 1.0**2)
+        (True, True)
         """
         flat, noise = self._prepare(y, sigma)
         found = self._posterior.integrate(flat.detach(), noise.detach())

@@ -64,7 +64,7 @@ class Integration(NamedTuple):
 
 
 class CAlphaPosterior:
-    """The posterior of a C^α image of `size` × `size` pixels, d = size². All tensors are float64, on the CPU.
+    """The posterior of a C^α image of `size` × `size` pixels, d = size², in float64 and on the CPU.
 
     `field` (size, size) and `contour` (columns,) are the spectra of a field of
     unit variance and of the contour's heights: the variances of orthonormal
@@ -100,15 +100,15 @@ class CAlphaPosterior:
         """Mean, squared error of the integration, and posterior variance of every point."""
         result = Integration(torch.empty_like(y), torch.empty_like(variance), torch.empty_like(variance))
         for *row, point, noise in zip(*result, y, variance):
-            for out, value in zip(row, self._integrate(point, noise)):
+            for out, value in zip(row, self._integrate(point.cpu(), noise.cpu())):
                 out.copy_(value)
         return result
 
     def covariance_product(self, y: Tensor, variance: Tensor, v: Tensor) -> Tensor:
         """$\\mathrm{Cov}[x|y]\\,v/\\sigma^2$ for v (B, K, d)."""
         product = torch.empty_like(v)
-        for rows, directions, *point in zip(product, v, y, variance):
-            rows.copy_(self._product(directions, *point))
+        for rows, *point in zip(product, v.cpu(), y.cpu(), variance.cpu()):
+            rows.copy_(self._product(*point))
         return product
 
     def _integrate(self, y: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
