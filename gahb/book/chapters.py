@@ -27,7 +27,13 @@ class Chapter:
 
 
 def chapters(root: Path) -> list[Chapter]:
-    """All chapters under `root`, in order."""
+    """All chapters under `root`, a clone of the book, in order.
+
+    >>> from pathlib import Path
+    >>> from gahb.book.chapters import chapters
+    >>> [chapter.name for chapter in chapters(Path())][:2]
+    ['miyasawa', 'kl_bound']
+    """
     found = {}
     for suffix in (".ipynb", ".md"):  # the text wins over its twin
         for path in (root / "notebooks").glob(f"*{suffix}"):
@@ -37,7 +43,15 @@ def chapters(root: Path) -> list[Chapter]:
 
 
 def find(root: Path, key: str | int) -> Chapter:
-    """The chapter called by number (1, 01), name (miyasawa) or stem (01_miyasawa)."""
+    """The chapter of that number (1, 01), name (miyasawa) or stem (01_miyasawa).
+
+    InputError for another key offers the nearest ones.
+
+    >>> from pathlib import Path
+    >>> from gahb.book.chapters import find
+    >>> find(Path(), 1).stem
+    '01_miyasawa'
+    """
     every, text = chapters(root), str(key)
     for chapter in every:
         if text in (chapter.name, chapter.stem) or (text.isdecimal() and int(text) == chapter.number):
@@ -59,7 +73,13 @@ def source(chapter: Chapter):
 
 
 def parameters(chapter: Chapter) -> dict[str, Any]:
-    """Defaults, in order, from the cell tagged `parameters`: plain literals, `profile` among them."""
+    """Defaults, in order, from the cell tagged `parameters`: plain literals, `profile` among them.
+
+    >>> from pathlib import Path
+    >>> from gahb.book.chapters import find, parameters
+    >>> parameters(find(Path(), "miyasawa"))["sigma"]
+    0.1
+    """
     cells = [cell for cell in code_cells(source(chapter)) if "parameters" in tags(cell)]
     if len(cells) != 1:
         raise InputError(f"{chapter.stem} must have exactly one cell tagged parameters, it has {len(cells)}")
@@ -106,7 +126,13 @@ def check_overrides(chapter: Chapter, given: dict[str, Any]) -> dict[str, Any]:
     """Values for some of a chapter's parameters, as text or plain values, each in the type of its default.
 
     A float takes an integer; nothing else changes type. A default of None
-    takes any plain literal, and text that is none as a string.
+    takes any plain literal, and text that is none as a string. InputError for
+    an unknown name, or a value of another type.
+
+    >>> from pathlib import Path
+    >>> from gahb.book.chapters import check_overrides, find
+    >>> check_overrides(find(Path(), "miyasawa"), {"sigma": "1", "table_sigmas": "[0.1]"})
+    {'sigma': 1.0, 'table_sigmas': [0.1]}
     """
     defaults = parameters(chapter)
     typed = {}

@@ -30,6 +30,15 @@ def check_parameters(chapter: str, namespace: Mapping[str, Any]) -> None:
 
     `namespace` is the `globals()` of the chapter, after its cell of parameters. InputError names the
     parameter, its value, and what is allowed.
+
+    >>> from pathlib import Path
+    >>> from gahb.book import chapters, check_parameters
+    >>> values = chapters.parameters(chapters.find(Path(), "samplers"))
+    >>> check_parameters("09_samplers", values)
+    >>> check_parameters("09_samplers", {**values, "c": -1.0})
+    Traceback (most recent call last):
+        ...
+    gahb._validate.InputError: parameter c of 09_samplers must be above 0, got -1.0
     """
     found = find(root(), chapter)
     values = {name: namespace[name] for name in parameters(found)}

@@ -108,7 +108,7 @@ def execute(chapter: Chapter, out: Path, values: dict[str, Any], progress: bool 
         "threads": _threads(values["profile"]),
         "record": ran.cells.pop().outputs[-1].metadata[recording.KEY],
     }  # fmt: skip
-    _replace(_dressed(notebook, ran), out)
+    _replace(_with_outputs(notebook, ran), out)
     failed.unlink(missing_ok=True)
 
 
@@ -130,7 +130,7 @@ def bring_up_to_date(
     tell: Callable[[str], None] | None = None,
     jobs: int = 1,
 ) -> list[str]:
-    """Make `out_dir` hold every chapter as it now is; the stems of those that had to run.
+    """Bring the executed chapters in `out_dir` up to date; return the stems of those that had to run.
 
     A chapter that `is_current` is not run: if its prose has changed, the new
     text takes the stored outputs. `tell` is called with a line before each run.
@@ -143,22 +143,22 @@ def bring_up_to_date(
         values = profile_values(root, profile, chapter)
         old = _read(out)
         if old is not None and is_current(old, chapter, values):
-            new = _dressed(source(chapter), old)
+            new = _with_outputs(source(chapter), old)
             if new != old:
                 _replace(new, out)
             continue
         stale.append((chapter, out, values))
 
-    def announced(run):
+    def with_a_line(run):
         if tell:
             tell(f"running {run[0].stem} (profile {profile})")
         return run
 
     if jobs == 1 or len(stale) < 2:
         for run in stale:
-            execute(*announced(run), progress)
+            execute(*with_a_line(run), progress)
     else:
-        _side_by_side(map(announced, stale), jobs)
+        _side_by_side(map(with_a_line, stale), jobs)
     return [chapter.stem for chapter, *_ in stale]
 
 
@@ -219,7 +219,7 @@ def record_of(path: Path) -> dict[str, Any]:
     return {} if content is None else content["metadata"].get("gahb", {})
 
 
-def _dressed(notebook, executed):
+def _with_outputs(notebook, executed):
     """The source's cells with the executed notebook's outputs, by order of code cells."""
     new = copy.deepcopy(notebook)
     injected = [cell for cell in code_cells(executed) if "injected-parameters" in tags(cell)]
