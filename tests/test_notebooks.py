@@ -94,15 +94,6 @@ def test_the_first_cells_say_what_to_install_and_check_the_parameters(chapter):
 
 
 @each_chapter
-def test_the_first_cells_say_what_to_install_and_check_the_parameters(chapter):
-    named = yaml.safe_load((BOOK / "_config.yml").read_text(encoding="utf-8")).get("repository", {}).get("url")
-    address = "this repository" if named in (None, PLACEHOLDER) else named
-    cells = [cell.source for cell in chapters.code_cells(chapters.source(chapter))]
-    assert cells[0] == chapters.opening(address)
-    assert f'gahb.book.check_parameters("{chapter.stem}", globals())' in cells[2].splitlines()
-
-
-@each_chapter
 def test_every_number_has_a_range(chapter):
     numbers = {name for name, value in chapters.parameters(chapter).items() if _is_number(value)}
     assert numbers <= set(ranges.load(chapter)), "notebooks/ranges.yaml says what else is allowed"
