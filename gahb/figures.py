@@ -31,6 +31,12 @@ def use_style() -> None:
 
     Letters are DejaVu Sans, which comes with matplotlib and has every sign that the chapters
     write: a label with a formula in it is drawn from one font file.
+
+    >>> import gahb, matplotlib
+    >>> with matplotlib.rc_context():  # only so that this example changes nothing after it
+    ...     gahb.figures.use_style()
+    ...     matplotlib.rcParams["image.cmap"], matplotlib.rcParams["axes.grid"]
+    ('gray', True)
     """
     matplotlib.rcParams.update(
         {
@@ -77,7 +83,26 @@ def image_grid(
 ) -> Figure:
     """Images in rows, grey in [0, 1]; columns listed in `signed` share a diverging scale about zero.
 
-    `captions[i][j]` is written below image j of row i.
+    Parameters
+    ----------
+    rows : of each row its images, (H, W) or (1, H, W), tensors or arrays. A row
+        may be shorter than the others.
+    titles : above the columns.
+    row_labels : left of the rows.
+    signed : indices of columns on the diverging scale; it ends at the 99.5th
+        percentile of their absolute values.
+    captions : ``captions[i][j]`` is written below image j of row i.
+    width : of the figure, in inches.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> x = gahb.images.disks(2, 16)
+    >>> z = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    >>> rows = [[clean, clean + 0.2 * noise, noise] for clean, noise in zip(x, z)]
+    >>> figure = gahb.figures.image_grid(rows, ["clean", "noisy", "noise"], signed=[2])
+    >>> [axis.get_title() for axis in figure.axes]
+    ['clean', 'noisy', 'noise', '', '', '']
     """
     pictures = [[_array(image) for image in row] for row in rows]
     columns = max(len(row) for row in pictures)
@@ -117,7 +142,26 @@ def curves(
 ) -> Figure:
     """Curves with markers and error bars: label → (x, y) or (x, y, standard error).
 
-    `reference` (label, x, y) is drawn as a thin dashed line.
+    Parameters
+    ----------
+    series : the curves; x, y and error are (n,), tensors or sequences of numbers.
+    xlabel, ylabel : with units.
+    logx, logy : whether the axes are logarithmic.
+    reference : (label, x, y), drawn as a thin dashed line.
+    width : of the figure, in inches.
+
+    Examples
+    --------
+    >>> import gahb
+    >>> run = gahb.psnr_curve(gahb.Wavelet(shifts=1), gahb.images.disks(8, 16), [0.05, 0.1, 0.2])
+    >>> figure = gahb.figures.curves(
+    ...     {"wavelet": (run.input_psnr, run.psnr, run.stderr)},
+    ...     xlabel="input PSNR (dB)",
+    ...     ylabel="output PSNR (dB)",
+    ...     reference=("no denoising", run.input_psnr, run.input_psnr),
+    ... )
+    >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    ['no denoising', 'wavelet']
     """
     figure, axis = plt.subplots(figsize=(width, 0.66 * width))
     _draw_curves(axis, series, COLOURS, MARKERS, reference)
@@ -127,7 +171,20 @@ def curves(
 
 
 def curve_panels(panels: Mapping[str, Mapping[str, tuple]], *, ylabel: str, **options) -> Figure:
-    """Panels of :func:`curves` side by side, more than four in rows of three; `options` as of :func:`curve_grid`."""
+    """Panels of :func:`curves` side by side, more than four in rows of three: title → series.
+
+    `options` as of :func:`curve_grid`, `xlabel` among them.
+
+    >>> import gahb
+    >>> classes = {"disks": gahb.images.disks(8, 16), "dead leaves": gahb.images.dead_leaves(8, 16)}
+    >>> panels = {}
+    >>> for name, images in classes.items():
+    ...     run = gahb.psnr_curve(gahb.Wavelet(shifts=1), images, [0.1, 0.2])
+    ...     panels[name] = {"wavelet": (run.input_psnr, run.psnr, run.stderr)}
+    >>> figure = gahb.figures.curve_panels(panels, xlabel="input PSNR (dB)", ylabel="output PSNR (dB)")
+    >>> [axis.get_title() for axis in figure.axes]
+    ['disks', 'dead leaves']
+    """
     columns = len(panels) if len(panels) <= 4 else 3
     rows = [dict(list(panels.items())[k : k + columns]) for k in range(0, len(panels), columns)]
     return curve_grid([(ylabel, row) for row in rows], **options)
@@ -143,11 +200,33 @@ def curve_grid(
     ordered: bool = False,
     width: float = 7.2,
 ) -> Figure:
-    """Panels of :func:`curves` in rows, with common axes (y of one label) and one legend: y label → title → series.
+    r"""Panels of :func:`curves` in rows, with common axes (y of one label) and one legend: y label → title → series.
 
-    `rows` may be pairs, where a y label repeats. A title is left out under an
-    equal one. `ordered`: the labels are steps of one quantity, coloured from
-    dark to bright.
+    Parameters
+    ----------
+    rows : a mapping, or pairs (y label, panels) where a y label repeats. A title is
+        left out under an equal one.
+    xlabel : of all panels, with units.
+    logx, logy : whether the axes are logarithmic.
+    reference : (label, x, y), a thin dashed line in every panel.
+    ordered : whether the labels are steps of one quantity, coloured from dark to bright.
+    width : of the figure, in inches.
+
+    Examples
+    --------
+    The optimal denoiser of $\mathcal N(0, v)$ is $f(y) = a y$ with
+    $a = v/(v+\sigma^2)$; its mean squared error is $a\sigma^2$:
+
+    >>> import gahb, torch
+    >>> sigmas, slopes, errors = torch.logspace(-1, 1, 9), {}, {}
+    >>> for v in (1, 4):
+    ...     slope = v / (v + sigmas**2)
+    ...     slopes[f"v = {v}"] = {"optimum": (sigmas, slope)}
+    ...     errors[f"v = {v}"] = {"optimum": (sigmas, sigmas**2 * slope)}
+    >>> rows = {"slope of f": slopes, "mean squared error": errors}
+    >>> figure = gahb.figures.curve_grid(rows, xlabel="σ", logx=True)
+    >>> [axis.get_title() for axis in figure.axes]
+    ['v = 1', 'v = 4', '', '']
     """
     rows = list(rows.items()) if isinstance(rows, Mapping) else list(rows)
     columns = max(len(panels) for _, panels in rows)
@@ -201,7 +280,29 @@ def distributions(
     panels: Mapping[str, Mapping[str, Sequence]], *, xlabel: str, limits: tuple[float, float] = (-1, 1), bins: int = 40,
     width: float = 7.2,
 ) -> Figure:
-    """Histograms (shares) of one quantity, a panel for each title: title → label → values."""
+    """Histograms (shares) of one quantity, a panel for each title: title → label → values.
+
+    Parameters
+    ----------
+    panels : the values are (n,), tensors or sequences of numbers; at most seven labels a panel.
+    xlabel : of the quantity, with units.
+    limits : of the histograms; values outside are left out.
+    bins : between the limits.
+    width : of the figure, in inches.
+
+    Examples
+    --------
+    New disks, and the disk of a set of N that is most like each:
+
+    >>> import gahb
+    >>> new, panels = gahb.images.disks(20, 16, seed=1), {}
+    >>> for n in (10, 100):
+    ...     similarity, index = gahb.nearest(new, gahb.images.disks(n, 16))
+    ...     panels[f"N = {n}"] = {"nearest of the set": similarity}
+    >>> figure = gahb.figures.distributions(panels, xlabel="cosine similarity")
+    >>> [axis.get_title() for axis in figure.axes]
+    ['N = 10', 'N = 100']
+    """
     figure, axes = plt.subplots(1, len(panels), figsize=(width, 0.3 * width + 0.5), sharex=True, sharey=True,
                                 squeeze=False)
     edges = np.linspace(*limits, bins + 1)
@@ -221,7 +322,27 @@ def areas(
 ) -> Figure:
     """Densities over log σ, filled so that areas can be compared: title → label → (σ, density).
 
-    `notes[i]` is written into panel i.
+    Parameters
+    ----------
+    panels : σ and density are (n,), tensors or sequences of numbers; the density is
+        that of a unit of log σ, so that the area under it is the integral.
+    ylabel : of the density, with units.
+    notes : ``notes[i]`` is written into panel i.
+    width : of the figure, in inches.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> f, optimal = (gahb.Gaussian(torch.zeros(2), v * torch.eye(2)) for v in (1.0, 0.5))
+    >>> sigmas = torch.logspace(-1, 1, 9)
+    >>> bound = gahb.kl_bound(f, optimal, optimal.sample(100), sigmas)
+    >>> figure = gahb.figures.areas(
+    ...     {"two Gaussians": {"E‖f − f*‖² / σ²": (bound.sigmas, bound.by_sigma)}},
+    ...     ylabel="nats for each unit of log σ",
+    ...     notes=[f"area {bound.value:.2f}"],
+    ... )
+    >>> figure.axes[0].get_title(), figure.axes[0].get_xscale()
+    ('two Gaussians', 'log')
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(width, 0.36 * width + 0.4), sharex=True, squeeze=False)
     colours = dict(zip(dict.fromkeys(label for series in panels.values() for label in series), COLOURS))
@@ -238,7 +359,30 @@ def areas(
 
 
 def estimates(values: Mapping[str, tuple[float, float]], *, xlabel: str, truth: float = 0.0, width: float = 6.0):
-    """One dot a line with its ±2 standard errors, about a true value: label → (value, standard error)."""
+    """One dot a line with its ±2 standard errors, about a true value: label → (value, standard error).
+
+    Parameters
+    ----------
+    values : numbers, in the order of the lines, the first one above.
+    xlabel : of the quantity, with units.
+    truth : where the dashed line stands.
+    width : of the figure, in inches.
+
+    Examples
+    --------
+    Is SURE the squared error, on average?
+
+    >>> import gahb, torch
+    >>> x = gahb.images.disks(30, 8)
+    >>> y = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    >>> bias = {}
+    >>> for name, f in {"Gaussian": gahb.Gaussian.of(x), "wavelet": gahb.Wavelet(shifts=1)}.items():
+    ...     excess = gahb.sure(f, y, 0.2, probes=4) - (f(y, 0.2) - x).square().mean(dim=(1, 2, 3))
+    ...     bias[name] = gahb.statistics.mean_and_error(excess)
+    >>> figure = gahb.figures.estimates(bias, xlabel="bias of SURE")
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['Gaussian', 'wavelet']
+    """
     figure, axis = plt.subplots(figsize=(width, 0.75 + 0.34 * len(values)))
     axis.axvline(truth, color="#777777", linewidth=1, linestyle="--")
     for k, (value, error) in enumerate(values.values()):
@@ -253,8 +397,23 @@ def estimates(values: Mapping[str, tuple[float, float]], *, xlabel: str, truth: 
 def mixture_fields(mixture, sigmas: Sequence[float], *, extent: float = 2.4, arrows: int = 17) -> Figure:
     """Noisy density of a two-dimensional mixture and its score as arrows, a panel for each σ.
 
-    `mixture` has `log_density(y, sigma)` and obeys the denoiser contract.
     Arrows show σ·score, the predicted unit noise with its sign turned.
+
+    Parameters
+    ----------
+    mixture : of dimension two; it has `log_density(y, sigma)` and obeys the denoiser contract.
+    sigmas : noise levels, positive.
+    extent : the panels show [−extent, extent] of both coordinates.
+    arrows : in each direction.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> means = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+    >>> mixture = gahb.GaussianMixture([0.5, 0.5], means, 0.1 * torch.eye(2).expand(2, 2, 2))
+    >>> figure = gahb.figures.mixture_fields(mixture, [0.1, 1.0])
+    >>> [axis.get_title() for axis in figure.axes]
+    ['σ = 0.1', 'σ = 1']
     """
     figure, axes = plt.subplots(1, len(sigmas), figsize=(7.2, 7.2 / len(sigmas) + 0.25), squeeze=False)
     fine, coarse = (torch.linspace(-extent, extent, n, dtype=torch.float64) for n in (160, arrows))
@@ -286,6 +445,17 @@ def table(
 
     `groups` (label → columns) is a second header above the last columns. With
     `bold_best` the largest number of each row is bold, in each group apart.
+    The result is an `IPython.display.HTML`, whose text is `data`.
+
+    >>> import gahb
+    >>> rows = [["cat", 24.3, 25.61], ["coins", (23.972, 0.112), None]]
+    >>> table = gahb.figures.table(["picture", "wavelet", "network"], rows, caption="PSNR in dB.", bold_best=True)
+    >>> print(table.data)
+    <table class="table gahb-table"><caption>PSNR in dB.</caption>
+    <thead>
+    <tr><th scope="col">picture</th><th scope="col">wavelet</th><th scope="col">network</th></tr></thead><tbody>
+    <tr><td>cat</td><td>24.30</td><td><strong>25.61</strong></td></tr>
+    <tr><td>coins</td><td>23.97 ± 0.11</td><td>–</td></tr></tbody></table>
     """
     from IPython.display import HTML
 

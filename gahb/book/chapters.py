@@ -75,6 +75,8 @@ def source(chapter: Chapter):
 def parameters(chapter: Chapter) -> dict[str, Any]:
     """Defaults, in order, from the cell tagged `parameters`: plain literals, `profile` among them.
 
+    InputError unless there is one such cell, of plain literals, with `profile`.
+
     >>> from pathlib import Path
     >>> from gahb.book.chapters import find, parameters
     >>> parameters(find(Path(), "miyasawa"))["sigma"]

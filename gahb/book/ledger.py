@@ -116,6 +116,17 @@ class Claim(Expectation):
     about, and `member` names the one that was judged, the worst; 1 and None
     for a sentence about one value. `profile` says at which sizes it was
     measured.
+
+    :func:`check` and :func:`check_all` return it.
+
+    >>> import gahb
+    >>> gahb.claims.begin(chapter="01_miyasawa", profile="book")
+    >>> claim = gahb.claims.check("miyasawa.sure-linear", 0.02, stderr=0.01, df=7)
+    >>> claim.found, claim.expected, claim.verdict
+    ('0.020 ± 0.010', '0 ± 0.05', 'holds')
+    >>> low, high = claim.interval
+    >>> print(f"{low:.3f} to {high:.3f}")
+    -0.004 to 0.044
     """
 
     measured: float
@@ -185,9 +196,13 @@ def quantile(df: float | None = None, looks: int = 1) -> float:
     df : degrees of freedom of the standard error, > 0: n − 1 for the mean of n items.
     looks : number of members among which the worst was taken, ≥ 1.
 
-    >>> from gahb.claims import quantile
-    >>> round(quantile(1), 1), round(quantile(7), 2), round(quantile(), 2)
-    (12.7, 2.36, 1.96)
+    Examples
+    --------
+    >>> import gahb
+    >>> [round(gahb.claims.quantile(df), 2) for df in (1, 7, None)]
+    [12.71, 2.36, 1.96]
+    >>> round(gahb.claims.quantile(7, looks=5), 2)  # of the worst of five
+    3.5
     """
     from scipy.special import ndtri, stdtrit
 
@@ -196,7 +211,24 @@ def quantile(df: float | None = None, looks: int = 1) -> float:
 
 
 def begin(*, chapter: str, profile: str) -> None:
-    """Say which chapter runs and in which profile; the claims checked after it record both."""
+    """Say which chapter runs and in which profile; the claims checked after it record both.
+
+    Parameters
+    ----------
+    chapter : its stem, as in claims.yaml. Claims of another chapter are refused from then on.
+    profile : "smoke", "book" or "paper", with words after a comma if the parameters are changed.
+
+    Raises
+    ------
+    InputError : if one of them is not a text, or empty.
+
+    Examples
+    --------
+    >>> import gahb
+    >>> gahb.claims.begin(chapter="01_miyasawa", profile="smoke")
+    >>> print(gahb.claims.check("miyasawa.score", 3e-15))
+    miyasawa.score: not judged; measured 3e−15, expected ≤ 1e−10 (profile smoke)
+    """
     for name, value in (("chapter", chapter), ("profile", profile)):
         if not isinstance(value, str) or not value.strip():
             raise InputError(f"{name} must be a name, got {value!r}")
@@ -217,6 +249,22 @@ def check(id: str, measured: float, *, stderr: float | None = None, df: float | 
         error comes from hundreds of items and too small where it comes from few.
 
     The smoke profile is too small to judge by: its verdict is *not judged*.
+
+    Raises
+    ------
+    InputError : for an id that is unknown or of another chapter than the one
+        that has begun, and a number that is not finite or out of range.
+
+    Examples
+    --------
+    The interval m ± ts of a mean of 8 items lies in R, that of a mean of 2 does not:
+
+    >>> import gahb
+    >>> gahb.claims.begin(chapter="01_miyasawa", profile="book")
+    >>> print(gahb.claims.check("miyasawa.sure-linear", 0.02, stderr=0.01, df=7))
+    miyasawa.sure-linear: holds; measured 0.020 ± 0.010 (7 degrees of freedom), expected 0 ± 0.05 (profile book)
+    >>> gahb.claims.check("miyasawa.sure-linear", 0.02, stderr=0.01, df=1).verdict
+    'open'
     """
     return _record(_find(id), *_checked(id, measured, stderr, df))
 
@@ -234,6 +282,19 @@ def check_all(id: str, members: Mapping[str, tuple], *, df: float | None = None)
     members : label → (measured value, standard error or None), or with the
         degrees of freedom of the error as a third.
     df : degrees of freedom of each standard error, as in `check`.
+
+    Raises
+    ------
+    InputError : as for `check`, and without members.
+
+    Examples
+    --------
+    >>> import gahb
+    >>> gahb.claims.begin(chapter="01_miyasawa", profile="book")
+    >>> ratios = {"σ = 0.1": (0.42, 0.03), "σ = 0.5": (0.61, 0.05), "σ = 1": (0.55, 0.01)}
+    >>> claim = gahb.claims.check_all("miyasawa.falls", ratios)
+    >>> claim.verdict, claim.member, claim.looks
+    ('holds', 'σ = 0.5', 3)
     """
     entry = _find(id)
     if not members:
@@ -298,7 +359,16 @@ def _record(entry: Expectation, value, stderr, df, *, looks: int = 1, member: st
 
 
 def load(folder: Path | None = None) -> tuple[Expectation, ...]:
-    """The entries of notebooks/claims.yaml under `folder` (default `root()`), validated; () without it."""
+    """The entries of notebooks/claims.yaml under `folder` (by default the clone's root), validated; () without it.
+
+    InputError names the entry that is wrong, and why.
+
+    >>> import gahb
+    >>> entries = {entry.id: entry for entry in gahb.claims.load()}
+    >>> entry = entries["miyasawa.score"]
+    >>> entry.kind, entry.source, entry.expected
+    ('check', 'equation (3)', '≤ 1e−10')
+    """
     import yaml
 
     path = (folder or root()) / "notebooks" / "claims.yaml"

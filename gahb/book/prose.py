@@ -8,10 +8,19 @@ from .._text import plus_minus
 def glue(**values) -> None:
     """Keep values for the text of a chapter, where `{glue:text}` takes them by name.
 
-    A pair (value, standard error) is kept as the text `value ± error`.
+    A pair (value, standard error) is kept as the text `value ± error`. Outside
+    of a notebook there is no text to keep them for, and nothing is done.
+
+    After this cell, ``a gain of {glue:text}`gain` dB`` reads "a gain of 2.35 ± 0.12 dB":
+
+    >>> from gahb.book.prose import glue
+    >>> glue(gain=(2.346, 0.12), images=128)
     """
+    from IPython import get_ipython
     from myst_nb import glue as keep
 
+    if get_ipython() is None:
+        return
     for name, value in values.items():
         keep(name, plus_minus(*value) if isinstance(value, tuple) else value, display=False)
 

@@ -66,11 +66,40 @@ def is_current(executed, chapter: Chapter, values: dict[str, Any]) -> bool:
 
 
 def execute(chapter: Chapter, out: Path, values: dict[str, Any], progress: bool = True) -> None:
-    """Run the chapter with `values` and put the executed notebook at `out`, whole or not at all.
+    r"""Run the chapter with `values` and put the executed notebook at `out`, whole or not at all.
 
-    A value that is not allowed is an InputError before anything runs. If a cell
-    fails, `out` stays as it was, the half-run notebook lies beside it as
-    `<stem>.failed.ipynb`, and ChapterFailed names the cell and the error.
+    Parameters
+    ----------
+    chapter : of `gahb.book.chapters.find`.
+    out : file of the executed notebook, not among the chapters.
+    values : all parameters by name, `profile` among them: those of
+        `gahb.book.chapters.parameters`, with what is to be changed.
+    progress : whether a terminal shows a bar.
+
+    Raises
+    ------
+    InputError : for a value that is not allowed, before anything runs.
+    ChapterFailed : names the cell that failed and its error; `out` stays as it was,
+        and the half-run notebook lies beside it as `<stem>.failed.ipynb`.
+
+    Examples
+    --------
+    A chapter of two cells, run with another parameter:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import gahb, nbformat
+    >>> from nbformat.v4 import new_code_cell, new_notebook
+    >>> defaults = new_code_cell("n = 3\nprofile = 'book'", metadata={"tags": ["parameters"]})
+    >>> cells = [defaults, new_code_cell("print(n**2)")]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     clone, out = Path(folder), Path(folder, "squares.ipynb")
+    ...     Path(clone, "notebooks").mkdir()
+    ...     nbformat.write(new_notebook(cells=cells), clone / "notebooks" / "01_squares.ipynb")
+    ...     chapter = gahb.book.chapters.find(clone, "squares")
+    ...     gahb.book.running.execute(chapter, out, {"n": 5, "profile": "book"})
+    ...     print(nbformat.read(out, as_version=4).cells[-1].outputs[0].text)
+    25
     """
     import nbformat
     import papermill
@@ -130,12 +159,30 @@ def bring_up_to_date(
     tell: Callable[[str], None] | None = None,
     jobs: int = 1,
 ) -> list[str]:
-    """Bring the executed chapters in `out_dir` up to date; return the stems of those that had to run.
+    r"""Bring the executed chapters in `out_dir` up to date; return the stems of those that had to run.
 
     A chapter that `is_current` is not run: if its prose has changed, the new
     text takes the stored outputs. `tell` is called with a line before each run.
     Up to `jobs` chapters run side by side, each with its share of the cores and no
     progress bar; when one fails, no other begins, and those that run are finished first.
+    Errors are those of `execute`.
+
+    A second call finds everything as it should be:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import gahb, nbformat
+    >>> from nbformat.v4 import new_code_cell, new_notebook
+    >>> defaults = new_code_cell("n = 3\nprofile = 'book'", metadata={"tags": ["parameters"]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     clone, out = Path(folder), Path(folder, "executed")
+    ...     Path(clone, "notebooks", "profiles").mkdir(parents=True)
+    ...     Path(clone, "notebooks", "profiles", "book.yaml").touch()
+    ...     nbformat.write(new_notebook(cells=[defaults]), clone / "notebooks" / "01_squares.ipynb")
+    ...     gahb.book.running.bring_up_to_date(clone, out)
+    ...     gahb.book.running.bring_up_to_date(clone, out)
+    ['01_squares']
+    []
     """
     stale = []
     for chapter in chapters(root):
@@ -180,7 +227,28 @@ def _compute_with(threads: int) -> None:
 
 
 def claims_of(path: Path) -> tuple[ledger.Claim, ...]:
-    """The claims that an executed notebook carries, in order; of a claim checked twice, the last."""
+    """The claims that an executed notebook carries, in order; of a claim checked twice, the last.
+
+    InputError for a file that is not there or is no notebook.
+
+    A claim is in the metadata of the output that shows it:
+
+    >>> import tempfile
+    >>> from dataclasses import asdict
+    >>> from pathlib import Path
+    >>> import gahb, nbformat
+    >>> from nbformat.v4 import new_code_cell, new_notebook, new_output
+    >>> gahb.claims.begin(chapter="01_miyasawa", profile="book")
+    >>> claim = gahb.claims.check("miyasawa.score", 3e-15)
+    >>> output = new_output("display_data", metadata={"gahb_claim": asdict(claim)})
+    >>> notebook = new_notebook(cells=[new_code_cell(outputs=[output])])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "01_miyasawa.ipynb")
+    ...     nbformat.write(notebook, path)
+    ...     (again,) = gahb.book.running.claims_of(path)
+    >>> again == claim
+    True
+    """
     content = _content(path)
     if content is None:
         raise InputError(f"{path} is not a notebook that can be read")

@@ -137,6 +137,23 @@ class UNet(_BiasFreeDenoiser):
     border : what lies past the border of every picture that is convolved: "zero",
         "circular" (periodic: shifts of y by multiples of ``2 ** depth`` shift
         the answer) or "replicate" (the pixels of the edge).
+
+    Raises
+    ------
+    ValueError : for an argument out of range; when called, for a `y` of another
+        number of channels, or whose H or W is not divisible by ``2 ** depth``.
+
+    Examples
+    --------
+    Before and after training, the network takes images of several sizes, and $f(3y) = 3f(y)$:
+
+    >>> import gahb, torch
+    >>> f = gahb.UNet(width=8, depth=2).eval()
+    >>> y = torch.rand(5, 1, 16, 24, generator=torch.Generator().manual_seed(0))
+    >>> f(y).shape
+    torch.Size([5, 1, 16, 24])
+    >>> torch.allclose(f(3 * y), 3 * f(y), atol=1e-4)
+    True
     """
 
     def __init__(self, width: int = 64, depth: int = 3, channels: int = 1, border: str = "zero"):
@@ -186,6 +203,24 @@ class PointNetwork(nn.Module):
 
     with $r$ three hidden layers of `width` units (SiLU). It predicts the unit
     noise, which is of order one at every σ, for data of order one.
+
+    Parameters
+    ----------
+    d : dimension of the points.
+    width : units of each hidden layer.
+
+    Raises
+    ------
+    ValueError : for a `d` or `width` that is no positive integer; when called, for
+        a `y` that is not (B, d), and a `sigma` that is None or not positive.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> points = gahb.Gaussian(torch.zeros(2), torch.eye(2)).sample(500)
+    >>> f = gahb.fit(gahb.PointNetwork(2, width=16), points, steps=20, progress=False)
+    >>> f(torch.zeros(3, 2), 0.5).shape
+    torch.Size([3, 2])
     """
 
     def __init__(self, d: int, width: int = 128):
@@ -217,6 +252,22 @@ class BFCNN(_BiasFreeDenoiser):
     channels : channels of the image.
     linear_first : whether the first convolution has no ReLU, as in some published networks.
     border : as of :class:`gahb.UNet`; here every shift is an equivariance where it is "circular".
+
+    Raises
+    ------
+    ValueError : for an argument out of range; when called, for a `y` that is not
+        (B, channels, H, W). H and W are free.
+
+    Examples
+    --------
+    With a periodic border, a shifted image has the shifted answer:
+
+    >>> import gahb, torch
+    >>> f = gahb.BFCNN(width=8, layers=5, border="circular").eval()
+    >>> y = torch.rand(1, 1, 12, 15, generator=torch.Generator().manual_seed(0))
+    >>> shifted = y.roll((2, 3), dims=(2, 3))
+    >>> torch.allclose(f(shifted), f(y).roll((2, 3), dims=(2, 3)), atol=1e-5)
+    True
     """
 
     def __init__(self, width: int = 64, layers: int = 21, channels: int = 1, linear_first: bool = False,

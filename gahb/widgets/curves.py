@@ -36,7 +36,7 @@ def curves(
     sliders: Mapping[str, Sequence] | None = None,
     alt: str | None = None,
 ) -> CurvesWidget:
-    """Curves with markers and error bars, called as `gahb.figures.curves` is.
+    r"""Curves with markers and error bars, called as `gahb.figures.curves` is.
 
     Parameters
     ----------
@@ -58,6 +58,23 @@ def curves(
     ------
     ValueError : an argument of the wrong shape or value, by name; or curves that
         take more than 1.5 MB on the page.
+
+    Examples
+    --------
+    At each σ, the mean squared error of $f(y) = a y$ with $a = v/(v+\sigma^2)$ where the
+    data have variance 1 and v is assumed, $(1 - a)^2 + a^2\sigma^2$:
+
+    >>> import gahb, torch
+    >>> sigmas, assumed = [0.1, 0.3, 1.0], torch.logspace(-1, 1, 21)
+    >>> slopes = [assumed / (assumed + s**2) for s in sigmas]
+    >>> errors = torch.stack([(1 - a) ** 2 + (a * s) ** 2 for a, s in zip(slopes, sigmas)])  # (3, 21)
+    >>> widget = gahb.widgets.curves(
+    ...     {"true v = 1": (assumed, errors)},
+    ...     xlabel="assumed v", ylabel="mean squared error", logx=True, sliders={"σ": sigmas},
+    ... )
+    >>> widget
+    <mean squared error against assumed v; sliders: σ (3)>
+    >>> widget.value = [2]  # at σ = 1
     """
     sliders = {} if sliders is None else check_sliders(sliders)
     if not isinstance(series, Mapping) or not series:

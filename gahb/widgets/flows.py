@@ -18,6 +18,20 @@ def flow_lines(geometry, images: Tensor, *, zoom: int = 4) -> Tensor:
         lie on top of each other, and a segment spans its square.
     images : (B, 1, H, W) in [0, 1].
     zoom : pixels of the drawing a pixel of the image.
+
+    Raises
+    ------
+    ValueError : for a geometry of images of another shape, and a zoom below 1.
+
+    Examples
+    --------
+    >>> import gahb
+    >>> x = gahb.images.c_alpha(2, 32, alpha=2)
+    >>> geometry = gahb.Bandlet(levels=2).geometry(x, sigma=0.05)
+    >>> drawn = gahb.widgets.flow_lines(geometry, x)
+    >>> drawn.shape
+    torch.Size([2, 1, 128, 128])
+    >>> figure = gahb.figures.image_grid([x, drawn])  # the images, and their flows below
     """
     check_points("images", images), positive_int("zoom", zoom)
     batch, _, height, width = images.shape

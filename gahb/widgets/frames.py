@@ -62,6 +62,22 @@ def frames(
     ------
     ValueError : an argument of the wrong shape or value, by name; or pictures
         that take more than 1.5 MB on the page, compressed.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> x, sigmas = gahb.images.disks(1, 32), [0.05, 0.1, 0.2, 0.4]
+    >>> z = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    >>> wavelet, positions = gahb.Wavelet(), []
+    >>> for s in sigmas:
+    ...     y = x + s * z
+    ...     positions.append(torch.cat([y[0], wavelet(y, s)[0]]))  # (2, 32, 32): two panels
+    >>> widget = gahb.widgets.frames(
+    ...     torch.stack(positions), {"σ": sigmas}, titles=["noisy", "denoised"], alt="A noisy disk, denoised"
+    ... )
+    >>> widget
+    <A noisy disk, denoised; sliders: σ (4)>
+    >>> widget.value = [2]  # at σ = 0.2
     """
     sliders = check_sliders(sliders)
     lengths = tuple(map(len, sliders.values()))

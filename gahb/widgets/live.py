@@ -99,6 +99,16 @@ def live(
     ------
     ValueError, TypeError : an argument of the wrong kind or value, by name; or
         networks and pictures that take more than 1.5 MB on the page.
+
+    Examples
+    --------
+    >>> import gahb
+    >>> network = gahb.zoo.load("calpha-live")
+    >>> disk = gahb.images.disks(1, 40)[0, 0]
+    >>> widget = gahb.widgets.live(network, size=40, pictures={"disk": disk}, alt="A denoiser at a disk")
+    >>> widget
+    <A denoiser at a disk>
+    >>> widget.sigma, widget.pixel = 0.3, [20, 20]  # as if the reader had chosen them
     """
     networks = networks if isinstance(networks, Mapping) else {"network": networks}
     if not networks:

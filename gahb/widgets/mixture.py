@@ -75,6 +75,17 @@ def mixture(weights, means=None, covariances=None, *, y=None, sigma=0.5, extent=
     Raises
     ------
     ValueError, TypeError : an argument of the wrong shape or value, by name.
+
+    Examples
+    --------
+    A single point, and points on a line:
+
+    >>> import gahb
+    >>> covariances = [[[0, 0], [0, 0]], [[0.5, 0.5], [0.5, 0.5]]]
+    >>> widget = gahb.widgets.mixture([0.3, 0.7], [[-1, 0], [1, 0]], covariances, y=[0, 1])
+    >>> widget.sigma, widget.y
+    (0.5, [0.0, 1.0])
+    >>> widget.sigma = 0.2  # as if the reader had moved the slider
     """
     if means is None and covariances is None:
         missing = [name for name in ("weights", "means", "covariances") if not hasattr(weights, name)]

@@ -48,6 +48,10 @@ def names() -> list[str]:
     """Names of the denoisers that are trained: see `folders`, and recipes there whose weights the cache holds.
 
     `NAME@STEP` is one as it was at that step of its training.
+
+    >>> import gahb
+    >>> {"disks", "leaves", "photos"} <= set(gahb.zoo.names())  # these ship with the package
+    True
     """
     found = sorted(files())
     sys.audit("gahb.zoo.names", found)  # heard by the record of a chapter's run, gahb.book.recording
@@ -99,6 +103,13 @@ def recipe(name: str | os.PathLike) -> Recipe:
     """The recipe of that name that lies in `folders`, or in that YAML file.
 
     ValueError for an unknown name offers the nearest ones.
+
+    >>> import gahb
+    >>> recipe = gahb.zoo.recipe("disks")
+    >>> recipe.network
+    {'kind': 'UNet', 'width': 32, 'depth': 2}
+    >>> recipe.test_images(3).shape  # disks that the network was not trained on
+    torch.Size([3, 1, 32, 32])
     """
     known = recipe_files()
     path = known.get(str(name), Path(name))
@@ -117,6 +128,23 @@ def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: boo
     lies beside the file. So do the recipe's snapshots, as ``STEM@STEP``. Under
     `torchrun` all processes call it, and train one network together. `until` as
     in :func:`gahb.fit`: where it says so, the training stops with its checkpoint.
+
+    ValueError for a recipe that cannot be trained, and for a file at `out` that
+    another recipe led to.
+
+    >>> import tempfile
+    >>> import gahb
+    >>> recipe = gahb.recipes.Recipe(
+    ...     name="tiny",
+    ...     network={"kind": "UNet", "width": 4, "depth": 1},
+    ...     images={"kind": "disks", "size": 8},
+    ...     training={"steps": 2, "batch": 4},
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = gahb.zoo.train(recipe, f"{folder}/tiny.safetensors", progress=False)
+    ...     network = gahb.zoo.load(path)
+    >>> network.log[-1]["step"]
+    2
     """
     place = _place()
     place.mkdir(parents=True, exist_ok=True)
@@ -157,6 +185,17 @@ def load(name: str | os.PathLike | Recipe) -> nn.Module:
         runs in the smoke or the book profile; and for a file that is truncated,
         foreign, made by another recipe than the one asked for, or whose
         contents do not match their checksum.
+
+    Examples
+    --------
+    >>> import gahb
+    >>> network = gahb.zoo.load("disks")
+    >>> network.recipe["images"]
+    {'kind': 'disks', 'size': 32}
+    >>> x = gahb.images.disks(4, 32, start=1_000_000)
+    >>> curve = gahb.psnr_curve(network, x, [0.1, 0.2])
+    >>> bool((curve.psnr > curve.input_psnr + 10).all())  # 10 dB gained at least
+    True
     """
     if isinstance(name, Recipe):
         return _read(_trained(name), name)
@@ -234,8 +273,20 @@ def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: li
     """Write `network` as a float16 file of the zoo, atomically.
 
     `recipe` must say ``network: {kind: UNet | BFCNN, …arguments}``; the rest
-    is for people: data, steps, batch, seed, machine. ValueError if the recipe's
+    is for people: data, steps, batch, seed, machine. `log` is the training log,
+    a list of mappings; both must be what JSON can hold. ValueError if the recipe's
     network is not this one, or a weight does not fit in float16.
+
+    >>> import tempfile
+    >>> import gahb
+    >>> network, log = gahb.UNet(width=4, depth=1), []
+    >>> network = gahb.fit(network, gahb.images.disks(20, 8), steps=2, log=log, progress=False)
+    >>> recipe = {"network": {"kind": "UNet", "width": 4, "depth": 1}, "images": "20 disks"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = gahb.zoo.export(network, f"{folder}/mine.safetensors", recipe=recipe, log=log)
+    ...     again = gahb.zoo.load(path)
+    >>> again.recipe["images"], again.log[-1]["step"]
+    ('20 disks', 2)
     """
     if "network" not in recipe:
         raise ValueError(f"recipe must say network: {{kind: …}}, got {sorted(recipe)}")

@@ -65,6 +65,24 @@ def load_published(path: str | os.PathLike, *, linear_first: bool = False) -> nn
         for a truncated or foreign file, one that would run code, a network
         with additive constants, and tensors that are missing, unexpected or of
         a wrong shape, by name.
+
+    Examples
+    --------
+    A file with the tensors of a UNet, under the names that the paper's repository gives them:
+
+    >>> import tempfile
+    >>> import gahb, torch
+    >>> names = {"middle": "mid_block", "gain": "gammas"}
+    >>> state = {}
+    >>> for key, value in gahb.UNet(width=4, depth=1).state_dict().items():
+    ...     state[".".join(names.get(part, part) for part in key.split("."))] = value
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save(state, f"{folder}/model.pt")
+    ...     network = gahb.zoo.load_published(f"{folder}/model.pt")
+    >>> network.recipe
+    {'name': 'model', 'network': {'kind': 'UNet', 'width': 4, 'channels': 1, 'depth': 1}}
+    >>> network(torch.rand(2, 1, 8, 8)).shape
+    torch.Size([2, 1, 8, 8])
     """
     path = Path(path)
     state, asked = _state_dict(path)

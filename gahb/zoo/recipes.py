@@ -52,7 +52,38 @@ _SECOND, _TEST = 1 << 30, 1 << 31  # indices at which the second subset and the 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A network, its images and its training; the hash names the result."""
+    """A network, its images and its training; the hash names the result.
+
+    Parameters
+    ----------
+    name : for people, and for the zoo's files; not in the hash.
+    network : ``{"kind": "UNet" or "BFCNN", …}`` with arguments of that class.
+    images : ``{"kind": …}``, a class of `gahb.images` with its arguments. With `n`,
+        that many training images, else fresh ones at every step; `subset`,
+        "first" or "second", of two disjoint sets; `shuffle`, a seed that
+        permutes the pixels.
+    training : `steps` and other arguments of :func:`gahb.fit`; `snapshots`, steps
+        at which the weights are kept too.
+
+    Raises
+    ------
+    ValueError : for an entry that is unknown, missing or out of range, by its name.
+
+    Examples
+    --------
+    >>> import gahb
+    >>> recipe = gahb.recipes.Recipe(
+    ...     name="tiny",
+    ...     network={"kind": "UNet", "width": 4, "depth": 1},
+    ...     images={"kind": "disks", "size": 8, "n": 20},
+    ...     training={"steps": 2, "batch": 4},
+    ... )
+    >>> recipe.source().shape, recipe.test_images(5).shape
+    (torch.Size([20, 1, 8, 8]), torch.Size([5, 1, 8, 8]))
+    >>> network = recipe.train(progress=False)
+    >>> network(recipe.test_images(5)).shape
+    torch.Size([5, 1, 8, 8])
+    """
 
     name: str
     network: dict
