@@ -2,6 +2,7 @@
 # when it is first used.
 
 from . import book as book
+from . import contract as contract
 from . import denoisers as denoisers
 from . import figures as figures
 from . import images as images

@@ -10,8 +10,9 @@ UNet(64, 3) at 32×32. Goals: 30 times as fast (top 64), 3 times (dense).
 blocks too, at the same largest residual: products, and CPU time as a ratio.
 At 40×40 lobpcg takes 1.3 to 1.6 times our products and 1.5 to 1.8 times our
 CPU time, at 80×80 2.0 to 2.5 times the products and 2.0 to 2.6 times the time,
-where at 1e-3 it stops short of the residual: block Lanczos, which uses all
-directions that it has seen and not only the last two blocks, is kept.
+and after 60 steps it is now and then still short of the residual. Block
+Lanczos, which uses all directions that it has seen and not only the last three
+blocks, is kept.
 
 The plain way differentiates one pixel of the output after the other, and
 calls `torch.linalg.eig`. Its passes are measured on 24 pixels, and at 80×80
