@@ -268,8 +268,8 @@ while len(list(Path(folder).iterdir())) < 2:
 """
     write(tree, "01_tiny", CODE, meet)
     (tmp_path / "meeting").mkdir()
-    command = [sys.executable, "-c", WITHOUT_PAGE, "1", "--quiet", "-p", "folder", str(tmp_path / "meeting"), "-p", "size"]
-    both = [subprocess.Popen([*command, size], stderr=subprocess.PIPE, text=True) for size in "34"]
+    command = [sys.executable, "-c", WITHOUT_PAGE, "1", "--quiet", "-p", "folder", str(tmp_path / "meeting")]
+    both = [subprocess.Popen([*command, "-p", "size", size], stderr=subprocess.PIPE, text=True) for size in "34"]
     try:
         said = [process.communicate(timeout=240)[1] for process in both]
     finally:
