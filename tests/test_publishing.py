@@ -35,7 +35,7 @@ def claims_and_record(clone: Path, chapter: chapters.Chapter) -> tuple:
 
 
 def is_check(claim) -> bool:
-    return getattr(claim, "kind", "claim") == "check"
+    return claim.kind == "check"
 
 
 def soup(site: Path, page: str) -> BeautifulSoup:

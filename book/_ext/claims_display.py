@@ -32,7 +32,7 @@ PLURAL = {"holds": "hold", "falls short": "fall short"}
 
 def is_check(record: claims.Expectation) -> bool:
     """Whether a record tests the instrument, and says nothing about the world."""
-    return getattr(record, "kind", "claim") == "check"
+    return record.kind == "check"
 
 
 def verdict_of(record: claims.Expectation) -> str:
@@ -60,7 +60,7 @@ def sign_and_word(record: claims.Claim) -> str:
 
 def claim_line(claim: claims.Claim) -> str:
     """A claim as one line that folds open, in HTML."""
-    basis = f"{found} · " if (found := getattr(claim, "basis", "")) else ""  # degrees of freedom, number of looks
+    basis = f"{claim.basis} · " if claim.basis else ""  # degrees of freedom, number of looks
     numbers = f"{basis}expected {claim.expected} · profile {claim.profile}"
     known = f'<p class="gahb-numbers">known before: {claims.inline(claim.known)}</p>' if claim.known else ""
     return (

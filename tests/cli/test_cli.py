@@ -271,7 +271,7 @@ while len(list(Path(folder).iterdir())) < 2:
     command = [sys.executable, "-c", WITHOUT_PAGE, "1", "--quiet", "-p", "folder", str(tmp_path / "meeting")]
     both = [subprocess.Popen([*command, "-p", "size", size], stderr=subprocess.PIPE, text=True) for size in "34"]
     try:
-        said = [process.communicate(timeout=240)[1] for process in both]
+        said = [process.communicate()[1] for process in both]
     finally:
         for process in both:
             process.kill()
