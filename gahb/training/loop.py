@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from .._progress import bar
 from .._validate import check_sigma_range, positive_int
+from ..contract import check_output
 from ..denoisers.networks import BiasFreeNorm
 from . import checkpoint as checkpoints
 from .batches import ImageSource, as_source, draw, fingerprint, first_images
@@ -245,13 +246,10 @@ def _place(network: nn.Module) -> tuple[torch.device, torch.dtype]:
 
 
 def _check_output(network: nn.Module, x: Tensor) -> None:
-    """The network returns what it is given the shape of; else its error would be that of a broadcast."""
+    """The network returns estimates shaped like y; else its error would be that of a broadcast."""
     network.eval()
     with torch.no_grad():
-        out = network(x, x.new_full((len(x),), 0.1))
-    if not isinstance(out, Tensor) or out.shape != x.shape:
-        given = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
-        raise ValueError(f"network must return estimates shaped like y, {tuple(x.shape)}, got {given}")
+        check_output(network(x, x.new_full((len(x),), 0.1)), x, "network")
 
 
 def _channels_last(y: Tensor) -> Tensor:
