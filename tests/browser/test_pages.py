@@ -106,7 +106,7 @@ def visit(chrome, address):
 # ------------------------------------------------------------- a visit to each page
 
 RAW = """() => {
-    const article = document.querySelector("article").cloneNode(true);
+    const article = (document.querySelector("article") ?? document.body).cloneNode(true);
     for (const node of article.querySelectorAll("pre, code, script, mjx-container, .gahb-mixture")) node.remove();
     const text = article.textContent;
     return ["\\\\(", "\\\\[", "\\\\frac", "$$", "{eq}", "{cite", "{numref"].filter(sign => text.includes(sign));
