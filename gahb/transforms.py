@@ -15,7 +15,7 @@ from torch import Tensor
 def analyse(y: Tensor, wavelet: str, levels: int) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
     """Orthonormal wavelet coefficients: coarse, and three details a level, finest first.
 
-    One level, with W and V the orthogonal matrices of :func:`wavelet_matrix`
+    One level, with W and V the orthogonal matrices of ``wavelet_matrix``
     for rows and columns, is $y \\mapsto W y V^\\top$, whose top left quarter is
     coarse and is transformed again. It stops early where a side is odd.
 

@@ -22,7 +22,7 @@ class OptimalCAlpha(_ClosedForm):
 
     θ is sampled by sequential Monte Carlo from the prior to its posterior, in
     two independent runs whose mean is the answer and whose difference is its
-    error (:mod:`gahb.kernels.calpha_posterior`). Nothing enters but y and σ.
+    error (``gahb.kernels.calpha_posterior``). Nothing enters but y and σ.
 
     An image of 32 × 32 pixels takes some 10 to 30 seconds of one core, one of
     20 × 20 pixels a third of that. The same y and σ give the same answer.

@@ -160,7 +160,8 @@ class Bootstrap:
     def of(cls, value: float, draws: Tensor) -> Bootstrap:
         """From the number of the sample and those of the redrawn ones; NaN among these are left out of `interval`."""
         low, high = draws.nanquantile(draws.new_tensor([0.025, 0.975])).tolist()
-        return cls(float(value), float(draws.std()), (low, high), draws)
+        stderr = float(draws.std()) if len(draws) > 1 else math.nan
+        return cls(float(value), stderr, (low, high), draws)
 
     def __sub__(self, other: Bootstrap) -> Bootstrap:
         """The paired difference, where both were redrawn together (same n, seed and draws).

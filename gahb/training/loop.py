@@ -113,6 +113,7 @@ def fit(
                     seed=positive_int("seed", seed, at_least=0), sigma_range=list(check_sigma_range(sigma_range)))
     recorded, how, source = records(every, steps), Method(**method), as_source(images)
     run = _Run(network, source, settings, how)
+    steps, batch = settings["steps"], settings["batch"]
     log = [] if log is None else log
     first, total = (0, 0.0) if checkpoint is None else run.resume(Path(checkpoint), log)
     before, began = (log[-1]["seconds"] if log else 0.0), time.perf_counter()
@@ -162,7 +163,7 @@ class _Run:
         on_gpu = isinstance(source, Tensor) and self.device.type == "cuda"
         self.source = source.to(self.device) if on_gpu else source  # once, not batch by batch
         network.to(memory_format=torch.channels_last)
-        _check_output(network, self.known[:1].to(self.device, self.dtype))
+        _check_output(network, _channels_last(self.known[:1].to(self.device, self.dtype)))
         network.train()
         if team() is not None and not how.compiled:  # else its gradient has the strides of channels_last as well
             _lay_out_gains(network)

@@ -140,7 +140,7 @@ def test_a_callable_is_asked_for_consecutive_images():
         return stream(n, start)
 
     gahb.fit(network(), images, steps=3, batch=5, progress=False)
-    assert asked == [(5, 0), (5, 5), (5, 10)]
+    assert asked == [(1, 0), (5, 0), (5, 5), (5, 10)]  # one image first, to see what the network makes of it
 
 
 def test_it_trains_in_channels_last():
@@ -148,6 +148,8 @@ def test_it_trains_in_channels_last():
     given, seen = gahb.UNet(width=4, depth=1, channels=3), []
 
     def look(module, inputs):
+        if not module.training:  # the look at what it returns, before the first step
+            return
         seen.append(type(module).__name__)
         tensors = [*inputs, *(p for p in module.parameters(recurse=False) if p.ndim == 4 and p.shape[2] > 1)]
         assert all(t.is_contiguous(memory_format=torch.channels_last) for t in tensors)
@@ -156,7 +158,7 @@ def test_it_trains_in_channels_last():
     for module in (given, *(m for m in given.modules() if isinstance(m, torch.nn.Conv2d))):
         module.register_forward_pre_hook(look)
     gahb.fit(given, IMAGES.repeat(1, 3, 1, 1), steps=1, batch=2, progress=False)
-    assert seen[0] == "UNet" and seen.count("Conv2d") == 6
+    assert seen[0] == "UNet" and seen.count("Conv3x3") == 6
 
 
 def test_a_monitor_sees_the_network_in_eval_mode_and_changes_nothing():
@@ -272,8 +274,9 @@ def test_schedule_rises_and_falls_to_nothing():
             top = rates.index(max(rates))
             assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
         assert rates[19] == 1.0 and rates[9] == 0.5
-        at = {"linear": (1.0, 0.5, 1 / 400), "cosine": (0.6365, 0.1024, 2.6e-6), "constant": (1.0, 1.0, 1.0)}[name]
-        assert [rates[step] for step in (600, 800, 999)] == pytest.approx(at, rel=1e-2)
+        at = {"linear": {600: 1.0, 800: 0.5, 999: 1 / 400}, "constant": {600: 1.0, 999: 1.0},
+              "cosine": {265: (1 + 0.5**0.5) / 2, 510: 0.5, 755: (1 - 0.5**0.5) / 2}}[name]
+        assert {step: rates[step] for step in at} == pytest.approx(at, rel=1e-9)
 
 
 # --- killed and resumed ------------------------------------------------------------------
@@ -546,8 +549,8 @@ def test_integers_of_numpy_are_integers(tmp_path):
 @needs_compiler
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_killed_and_compiled_it_ends_with_the_same_bits(tmp_path):
-    settings = SETTINGS | dict(compiled=True)
-    whole, plain = gahb.fit(network(), stream, **settings), gahb.fit(network(), stream, **SETTINGS)
+    settings = SETTINGS | dict(compiled=True, optimiser="adam")  # Muon's bfloat16 would enlarge another rounding
+    whole, plain = (gahb.fit(network(), stream, **settings | dict(compiled=compiled)) for compiled in (True, False))
     with pytest.raises(KilledError):
         gahb.fit(network(), interrupted_at(10), checkpoint=tmp_path / "a", **settings)
     assert same(whole, gahb.fit(network(), stream, checkpoint=tmp_path / "a", **settings))
@@ -634,7 +637,7 @@ def test_killed_on_cuda_it_ends_with_the_same_bits(tmp_path, precision, compiled
         (
             dict(images=IMAGES.expand(-1, 3, -1, -1)),
             ValueError,
-            r"y must be \(B, 1, H, W\), got shape \(4, 3, 16, 16\)",
+            r"y must be \(B, 1, H, W\), got shape \(1, 3, 16, 16\)",
         ),
         (
             dict(images=lambda n, start: 255 * stream(n, start)),

@@ -65,8 +65,8 @@ def test_a_place_says_what_will_be_there():
 
 def test_a_widget_gets_a_cell_apart_from_a_figure(monkeypatch, root):
     pytest.importorskip("sphinx", reason="the pages are built with Sphinx, and this is one of their extensions")
-    monkeypatch.syspath_prepend(root / "book" / "_ext")
-    import lazy_widgets
+    monkeypatch.syspath_prepend(root / "book")
+    from _ext import lazy_widgets
 
     there = {"output_type": "display_data", "data": {"text/html": place("a.js", "A widget's words")}, "metadata": {}}
     drawn = {"output_type": "display_data", "data": {"image/png": "…"}, "metadata": {}}
