@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import nbformat
@@ -73,6 +74,16 @@ def test_cells_are_plain(chapter):
         pytest.skip("is rewritten later")
     cells = [c for c in chapters.source(chapter).cells if c.cell_type == "code"]
     assert [found for cell in cells for found in dense(cell.source)] == []
+
+
+SPLIT_NUMBER = re.compile(r"\b\d{1,3}[ \u00a0\u2009\u202f]\d{3}\b")  # of the text: thousands have a comma, 1,000
+
+
+@each_chapter
+def test_thousands_have_a_comma(chapter):
+    texts = [cell.source for cell in chapters.source(chapter).cells if cell.cell_type == "markdown"]
+    assert [found for text in texts for found in SPLIT_NUMBER.findall(text)] == []
+    assert SPLIT_NUMBER.search("of 1 000 images") and not SPLIT_NUMBER.search("of 1,000 images in 2021 and 10 more")
 
 
 @each_chapter
