@@ -139,8 +139,10 @@ def sample(
     True
     """
     check_eval(denoiser)
-    positive_int("n", n), positive_int("seed", seed, at_least=0)
-    positive_int("batch", batch), positive_int("start_index", start_index, at_least=0)
+    positive_int("n", n)
+    positive_int("seed", seed, at_least=0)
+    positive_int("batch", batch)
+    positive_int("start_index", start_index, at_least=0)
     sampler = _sampler(method, settings)
     low, high = check_sigma_range(sigma_range)
     clean = _clean_images(start, n, shape, seed, start_index, _place(denoiser, dtype, device))

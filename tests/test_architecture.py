@@ -128,6 +128,17 @@ def test_an_import_from_above_is_seen(importer, source, target):
     ]
 
 
+def tuples(source: str) -> list[int]:
+    """Lines of statements that are a tuple, such as two calls with a comma between them."""
+    statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Expr)]
+    return [node.lineno for node in statements if isinstance(node.value, ast.Tuple)]
+
+
+def test_no_tuple_is_a_statement():
+    assert tuples("f(1)\nx = f(1), f(2)\nf(1), f(2)") == [3]
+    assert [f"{path}:{line}" for path in sorted(PACKAGE.rglob("*.py")) for line in tuples(path.read_text())] == []
+
+
 def test_public_names_are_there_and_documented():
     for name in sorted(FACE):
         value, (module, _, attribute) = getattr(gahb, name), FACE[name].rpartition(".")

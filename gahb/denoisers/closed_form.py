@@ -188,7 +188,8 @@ class Gaussian(_ClosedForm):
         tensor([2., 0.], dtype=torch.float64)
         """
         positive_int("n", n)
-        positive_int("seed", seed, at_least=0), positive_int("start", start, at_least=0)
+        positive_int("seed", seed, at_least=0)
+        positive_int("start", start, at_least=0)
         z = normal(seed, "gaussian", start, n, self.d, self.mean.device).double()
         points = self.mean.flatten() + (z * self._eigenvalues.sqrt()) @ self._basis.T
         return points.reshape(n, *self.mean.shape)

@@ -145,7 +145,8 @@ class CycleSpun:
         >>> bool((f.oracle(y, 0.2, x) - x).square().mean() < (f(y, 0.2) - x).square().mean())
         True
         """
-        check_image_shape(y), check_points("x", x)
+        check_image_shape(y)
+        check_points("x", x)
         if x.shape != y.shape:
             raise ValueError(f"x must be shaped like y, {tuple(y.shape)}, got {tuple(x.shape)}")
         return self._spin(torch.stack([y, x.to(y)]), sigma, decisions)

@@ -111,7 +111,8 @@ def adaptive_basis(
         raise ValueError(f"y must have at least one point and one value, got shape {tuple(y.shape)}")
     if k is not None and positive_int("k", k) > d:
         raise ValueError(f"k must be at most d = {d}, the number of values of a point, got {k}")
-    positive_number("tol", tol), positive_int("block", block)
+    positive_number("tol", tol)
+    positive_int("block", block)
     if k is None:
         _check_memory(y)
         parts = [_dense(Jacobian(denoiser, y[part], level)) for part, level in batches(len(y), sigma, 1)]

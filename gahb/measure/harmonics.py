@@ -220,7 +220,8 @@ def principal_cosines(a: Tensor, b: Tensor) -> Tensor:
     >>> gahb.harmonics.principal_cosines(e[None, :2], e[None, 1:]).abs()
     tensor([[1., 0.]])
     """
-    check_points("a", a), check_points("b", b)
+    check_points("a", a)
+    check_points("b", b)
     Q = [torch.linalg.qr(v.flatten(2).mT).Q for v in (a, b)]
     return torch.linalg.svdvals(Q[0].mT @ Q[1]).clamp(max=1)
 

@@ -159,7 +159,8 @@ def kl_bound(
     >>> abs(bound.value - exact) < 3 * bound.stderr, round(exact, 3)
     (True, 0.307)
     """
-    check_eval(denoiser), check_eval(optimal, "optimal")
+    check_eval(denoiser)
+    check_eval(optimal, "optimal")
     check_sample("images", images)
     positive_int("batch", batch)
     levels, rows = _levels(sigmas), []

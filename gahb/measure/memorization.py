@@ -37,7 +37,8 @@ def nearest(samples: Tensor, images: Tensor, *, block: int = 1024) -> tuple[Tens
     >>> similarity.round(decimals=4), index
     (tensor([1., 1.], dtype=torch.float64), tensor([7, 3]))
     """
-    _check_images("samples", samples), _check_images("images", images)
+    _check_images("samples", samples)
+    _check_images("images", images)
     positive_int("block", block)
     if len(images) == 0 or images.shape[1:] != samples.shape[1:]:
         raise ValueError(
@@ -57,7 +58,8 @@ def twin_similarity(a: Tensor, b: Tensor) -> Tensor:
     >>> gahb.twin_similarity(a, torch.stack([2 * a[0] + 3, -a[0]])).round(decimals=6)
     tensor([ 1., -1.], dtype=torch.float64)
     """
-    _check_images("a", a), _check_images("b", b)
+    _check_images("a", a)
+    _check_images("b", b)
     if a.shape != b.shape:
         raise ValueError(f"b must be shaped like a, {tuple(a.shape)}, got {tuple(b.shape)}")
     return (unit(a, torch.float64) * unit(b, torch.float64)).sum(dim=1).clamp(-1, 1)

@@ -33,7 +33,8 @@ def flow_lines(geometry, images: Tensor, *, zoom: int = 4) -> Tensor:
     torch.Size([2, 1, 128, 128])
     >>> figure = gahb.figures.image_grid([x, drawn])  # the images, and their flows below
     """
-    check_points("images", images), positive_int("zoom", zoom)
+    check_points("images", images)
+    positive_int("zoom", zoom)
     batch, _, height, width = images.shape
     picture = (0.35 + 0.4 * images.clamp(0, 1)).repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)[:, 0]
     down, right = ((torch.arange(n * zoom) + 0.5) / zoom for n in (height, width))  # in pixels of the image
