@@ -164,7 +164,8 @@ def _inlined(page: str, folder: Path) -> str:
         return f"<style>{_style(content(address), file.parent)}</style>"
 
     def script(match: re.Match) -> str:
-        if not local(match["address"]):
+        file = folder / unquote(match["address"].partition("?")[0])
+        if not (local(match["address"]) and file.is_file()):  # MathJax, where it has not been fetched
             return ""
         code = content(match["address"]).replace("</script", r"<\/script").replace("<!--", r"<\!--")
         if re.search(r"\b(?:defer|async)\b", match[0]):

@@ -114,6 +114,7 @@ def test_it_leads_to_nothing_beside_it(made, clone_of_two, root):
 
 def test_without_mathjax_formulas_are_mathml(clone_of_two, monkeypatch):
     monkeypatch.setattr(page, "MATHJAX", "vendor/nowhere.js")
+    monkeypatch.setitem(page.SETTINGS, "mathjax_path", "vendor/nowhere.js")
     made = page.html(clone_of_two / "runs" / "02_other.ipynb")
     said = text_of(made)
     assert "\\(" not in said and "\\[" not in said
