@@ -58,7 +58,8 @@ def scratch_folder(path: str | os.PathLike) -> Iterator[Path]:
     writer that was killed; the next writer beside it removes it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".*{_SCRATCH}"):
         with suppress(OSError), FileLock(left / "lock", timeout=0):  # an OSError if its writer lives
             shutil.rmtree(left, ignore_errors=True)
@@ -74,6 +75,17 @@ def scratch_folder(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An error of the system in the block names `path`, and the variable GAHB_CACHE where that decides the place."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise _system_error(error.errno, path) from error
 
 
 def _system_error(number: int, path: Path) -> OSError:

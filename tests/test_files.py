@@ -95,6 +95,19 @@ def test_an_error_of_writing_names_the_file_and_another_error_stays(tmp_path, mo
     assert explained(failed.value).count("GAHB_CACHE") == 1
 
 
+def test_a_cache_whose_folder_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    cache = tmp_path / "file" / "cache"
+    monkeypatch.setenv("GAHB_CACHE", str(cache))
+    with pytest.raises(NotADirectoryError, match="GAHB_CACHE") as failed, replacing(cache / "a.txt"):
+        pass
+    assert explained(failed.value).startswith(f"{cache}: Not a directory; the environment variable GAHB_CACHE")
+    monkeypatch.delenv("GAHB_CACHE")
+    with pytest.raises(NotADirectoryError) as failed, replacing(cache / "a.txt"):
+        pass
+    assert explained(failed.value) == f"{cache}: Not a directory"
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="a folder that its owner may not write")
 def test_a_folder_that_may_not_be_written(tmp_path):
     tmp_path.chmod(0o500)

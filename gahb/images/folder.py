@@ -19,7 +19,7 @@ from filelock import FileLock
 from PIL import UnidentifiedImageError
 from torch import Tensor
 
-from .._files import cache_dir, replacing
+from .._files import cache_dir, naming, replacing
 from .._progress import bar
 from .._validate import positive_int
 from .duplicates import distinct
@@ -284,13 +284,18 @@ def _cached(root: Path, listing: _Listing, size: int, channels: int, progress: b
     target = cache_dir() / f"folder-{digest.hexdigest()[:24]}.npz"
     if (pictures := _load(target)) is not None:
         return pictures
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_suffix(".lock")):
+    lock = FileLock(target.with_suffix(".lock"))
+    with naming(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
         if (pictures := _load(target)) is None:  # nobody made it meanwhile
             pictures = _read_all(root, [path for path, _ in listing.files], size, channels, progress)
             with replacing(target) as partial, open(partial, "wb") as file:
                 about = dict(names=pictures.names, enlarged=pictures.enlarged, skipped=pictures.skipped)
                 np.savez(file, images=pictures.images, about=np.array(json.dumps(about)))
+    finally:
+        lock.release()
     return pictures
 
 

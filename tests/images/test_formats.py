@@ -487,6 +487,19 @@ def test_unreadable_files_and_folders(monkeypatch):
         shutil.rmtree(base)
 
 
+def test_a_cache_that_cannot_be_written_names_the_way_round(root, tmp_path, monkeypatch):
+    save(root / "a.png", 1)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GAHB_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(NotADirectoryError, match="variable GAHB_CACHE may name another folder"):
+        levels(root)
+    cache = tmp_path / "shut"
+    monkeypatch.setenv("GAHB_CACHE", str(cache))
+    monkeypatch.setattr("filelock.FileLock.acquire", lambda lock: os.open(tmp_path / "gone" / "x", 0))
+    with pytest.raises(FileNotFoundError, match="variable GAHB_CACHE may name another folder .*shut"):
+        levels(root)
+
+
 def test_a_folder_that_is_named_like_an_image(root):
     save(root / "a.png" / "b.png", 0)
     assert len(levels(root)) == 1
