@@ -150,7 +150,7 @@ def check_overrides(chapter: Chapter, given: dict[str, Any]) -> dict[str, Any]:
             typed[name] = _typed(value, defaults[name])
         except (TypeError, ValueError):
             wanted = f"must be {_kind(defaults[name])}, got {value!r}"
-            raise InputError(f"parameter {name} of {chapter.stem} {wanted}; {describe(chapter)}") from None
+            raise InputError(f"parameter {name} of {chapter.stem} {wanted}") from None
     return typed
 
 

@@ -183,9 +183,10 @@ def _weights() -> Finding:
         return Finding("zoo", "unknown", f"the trained networks could not be looked up: {error}")
     if not files:
         return Finding("zoo", "no weights", "chapters that need a trained network say which")
+    more = ", …" if len(files) > 3 else ""
     return Finding(
         "zoo",
-        f"{', '.join(path.stem for path in files)} ({_amount(files)})",
+        f"{_amount(files)}: {', '.join(path.stem for path in files[:3])}{more}",
         "trained networks that ship with the package, and in a clone those of the chapters",
     )
 

@@ -155,11 +155,11 @@ def test_overrides_take_the_type_of_the_default(tree, name, given, typed):
         ("flag", "yes", "True or False, got 'yes'"),
     ],
 )
-def test_overrides_of_a_wrong_type_are_refused_with_the_list(tree, name, given, wanted):
+def test_overrides_of_a_wrong_type_are_refused(tree, name, given, wanted):
     chapter = write(tree, "01_tiny")
     with pytest.raises(InputError, match=f"parameter {name} of 01_tiny must be {wanted}") as refused:
         chapters.check_overrides(chapter, {name: given})
-    assert "its parameters are: sigma = 0.1 (a finite number), size = 8 (an integer), " in str(refused.value)
+    assert "its parameters are" not in str(refused.value)  # of the others nothing is said
 
 
 def test_an_unknown_parameter_is_refused_with_the_nearest_or_the_list(tree):

@@ -392,6 +392,7 @@ def test_doctor_says_what_is_there_and_what_it_means(capsys):
     ):
         assert f"  {name} " in said
     assert code == 0, said
+    assert re.search(r"^  zoo +\d+ files, [\d.]+ MiB: ([\w-]+, ){3}…$", said, re.MULTILINE)
 
 
 def test_doctor_names_what_is_missing(capsys, monkeypatch, tmp_path):
