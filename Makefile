@@ -5,9 +5,6 @@
 #   TORCH_INDEX=URL        where torch is taken from, where PyPI's build is not wanted
 #   ARGS='-k miyasawa'     passed on to pytest; -n 0 runs the tests in one process (for --pdb, say)
 
-# else torch's threads spin while they wait, and slow other programs down
-export OMP_WAIT_POLICY ?= PASSIVE
-
 PYTHON ?= python3
 VENV ?= .venv
 OLDEST := $(VENV)/oldest

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import html
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -358,7 +359,7 @@ def _record(entry: Expectation, value, stderr, df, *, looks: int = 1, member: st
     return claim
 
 
-def load(folder: Path | None = None) -> tuple[Expectation, ...]:
+def load(folder: str | os.PathLike | None = None) -> tuple[Expectation, ...]:
     """The entries of notebooks/claims.yaml under `folder` (by default the clone's root), validated; () without it.
 
     InputError names the entry that is wrong, and why.
@@ -371,7 +372,7 @@ def load(folder: Path | None = None) -> tuple[Expectation, ...]:
     """
     import yaml
 
-    path = (folder or root()) / "notebooks" / "claims.yaml"
+    path = Path(folder or root()) / "notebooks" / "claims.yaml"
     if not path.exists():
         return ()
     try:

@@ -152,8 +152,8 @@ def _recorded(notebook):
 
 
 def bring_up_to_date(
-    root: Path,
-    out_dir: Path,
+    root: str | os.PathLike,
+    out_dir: str | os.PathLike,
     profile: str = "book",
     progress: bool = True,
     tell: Callable[[str], None] | None = None,
@@ -184,7 +184,7 @@ def bring_up_to_date(
     ['01_squares']
     []
     """
-    stale = []
+    root, stale = Path(root), []
     for chapter in chapters(root):
         out = Path(out_dir) / f"{chapter.stem}.ipynb"
         values = profile_values(root, profile, chapter)

@@ -182,7 +182,7 @@ def test_bring_up_to_date_runs_only_what_changed(tree):
     assert ran() == ["01_one"]
     (out / "02_two.ipynb").write_text("{ half a notebook")
     assert ran() == ["02_two"]
-    assert running.bring_up_to_date(tree, out, "book", progress=False) == ["01_one", "02_two"]
+    assert running.bring_up_to_date(str(tree), str(out), "book", progress=False) == ["01_one", "02_two"]
 
 
 def test_two_run_side_by_side_and_none_begins_after_a_failure(tree, monkeypatch):
