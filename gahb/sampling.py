@@ -339,4 +339,7 @@ def _clean_images(start, n: int, shape, seed: int, start_index: int, place: Tens
         raise TypeError(f"start must be None, clean images or a gahb.Gaussian, got {type(start).__name__}")
     if start.shape != (n, *shape):
         raise ValueError(f"start must be {(n, *shape)}, a clean image for each one drawn, got {tuple(start.shape)}")
+    if len(shape) == 3 and float(start.abs().max()) > 16:  # of another scale than the noise levels
+        raise ValueError(f"start must be in the units of sigma_range, images in [0, 1] by default, got values up to "
+                         f"{float(start.abs().max()):.4g}")
     return start.to(place)

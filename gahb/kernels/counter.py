@@ -11,6 +11,8 @@ made with it, and another one would change their images. Patches of photographs
 are drawn by NumPy's Philox (:func:`philox_uniform`), a counter-based generator
 too. Permutations and subsets, which are one draw for a whole set of images,
 come from torch's generator on the CPU. A test holds what each of them gives.
+Training has one more, NumPy's SeedSequence, which mixes the seed and the step
+of a batch into one: no image depends on it, and every trained network does.
 """
 
 from __future__ import annotations

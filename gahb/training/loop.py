@@ -25,13 +25,15 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from .._progress import bar
-from .._validate import check_sigma_range, positive_int
+from .._validate import check_sigma_range, positive_int, suggestion
 from ..contract import check_output
 from ..denoisers.networks import BiasFreeNorm
 from . import checkpoint as checkpoints
@@ -111,6 +113,9 @@ def fit(
     """
     settings = dict(steps=positive_int("steps", steps), batch=positive_int("batch", batch),
                     seed=positive_int("seed", seed, at_least=0), sigma_range=list(check_sigma_range(sigma_range)))
+    if unknown := sorted(set(method) - {field.name for field in fields(Method)}):
+        known = [*signature(fit).parameters, *(field.name for field in fields(Method))]
+        raise TypeError(f"fit takes no argument {unknown[0]!r}; {suggestion(unknown[0], known)}")
     recorded, how, source = records(every, steps), Method(**method), as_source(images)
     run = _Run(network, source, settings, how)
     steps, batch = settings["steps"], settings["batch"]

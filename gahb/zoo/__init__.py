@@ -206,7 +206,7 @@ def load(name: str | os.PathLike | Recipe) -> nn.Module:
         path = files().get(str(name), Path(name))
     if not path.is_file():
         near = suggestion(str(name), sorted(files()))
-        raise ValueError(f"name must be a trained denoiser or its file, got {str(name)!r}; {near}")
+        raise ValueError(f"name must be a trained denoiser or its file, got {str(name)!r}; {near}{_elsewhere()}")
     own = written.get(str(name).partition("@")[0])
     return _read(path, recipes.read(own) if own else None)
 
@@ -225,6 +225,15 @@ def _trained(recipe: Recipe) -> Path:
         raise ValueError(f"{recipe.name} is not trained, and the {profile} profile trains nothing; "
                          f"first run: gahb zoo train {recipe.name}{'' if ours else '.yaml'}")
     return train(recipe)
+
+
+def _elsewhere() -> str:
+    """Where more networks are, for those who have the package alone."""
+    try:
+        root()
+    except InputError:
+        return "; networks of the chapters lie in a clone of the book"
+    return ""
 
 
 def _place() -> Path:

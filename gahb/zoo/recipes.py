@@ -345,5 +345,10 @@ def read(path: str | os.PathLike) -> Recipe:
         raise ValueError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
     fields = {"network", "images", "training"}
     if not isinstance(content, dict) or set(content) != fields:
-        raise ValueError(f"{path} must have the entries {', '.join(sorted(fields))}, got {content!r:.80}")
+        got = f"{content!r:.80}"
+        if isinstance(content, dict):
+            missing, unknown = (", ".join(sorted(map(str, a))) for a in (fields - set(content), set(content) - fields))
+            parts = (f"no entry {missing}" if missing else "", f"unknown entry {unknown}" if unknown else "")
+            got = " and ".join(filter(None, parts))
+        raise ValueError(f"{path} must have the entries {', '.join(sorted(fields))}, got {got}")
     return Recipe(name=path.stem, **content)

@@ -251,3 +251,8 @@ def test_it_stops_where_it_is_told_and_goes_on_to_the_same_bits(tmp_path, last):
     resumed = quick(network(), checkpoint=tmp_path / "a", log=logs[1], every=4)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters()))
     assert [(entry["step"], entry["loss"]) for entry in logs[0]] == [(e["step"], e["loss"]) for e in logs[1]]
+
+
+def test_an_argument_that_is_nearly_right_is_answered():
+    with pytest.raises(TypeError, match="fit takes no argument 'optimizer'; did you mean optimiser"):
+        quick(network(), optimizer="adam")
