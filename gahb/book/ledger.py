@@ -221,7 +221,7 @@ def begin(*, chapter: str, profile: str) -> None:
 
     Raises
     ------
-    InputError : if one of them is not a text, or empty.
+    ValueError : if one of them is not a text, or empty.
 
     Examples
     --------
@@ -253,7 +253,7 @@ def check(id: str, measured: float, *, stderr: float | None = None, df: float | 
 
     Raises
     ------
-    InputError : for an id that is unknown or of another chapter than the one
+    ValueError : for an id that is unknown or of another chapter than the one
         that has begun, and a number that is not finite or out of range.
 
     Examples
@@ -286,7 +286,7 @@ def check_all(id: str, members: Mapping[str, tuple], *, df: float | None = None)
 
     Raises
     ------
-    InputError : as for `check`, and without members.
+    ValueError : as for `check`, and without members.
 
     Examples
     --------

@@ -78,8 +78,8 @@ def execute(chapter: Chapter, out: Path, values: dict[str, Any], progress: bool 
 
     Raises
     ------
-    InputError : for a value that is not allowed, before anything runs.
-    ChapterFailed : names the cell that failed and its error; `out` stays as it was,
+    ValueError : for a value that is not allowed, before anything runs.
+    RuntimeError : names the cell that failed and its error; `out` stays as it was,
         and the half-run notebook lies beside it as `<stem>.failed.ipynb`.
 
     Examples
