@@ -117,7 +117,8 @@ def test_run_times_are_those_of_the_notebooks(site, clone):
 def test_map_leads_to_every_chapter(site, root):
     page = soup(site, "book/intro")
     links = [a["href"] for a in page.select(".gahb-map a")]
-    assert links == [f"_executed/{chapter.stem}.html" for chapter in executed(root)]
+    argument = [chapter for chapter in executed(root) if chapter.number <= 6]  # the pages around it are not on the map
+    assert links == [f"_executed/{chapter.stem}.html" for chapter in argument]
     assert len(page.select(".gahb-map li")) >= len(links)
 
 

@@ -186,7 +186,7 @@ def test_page(visit, site, root, name):
     widgets = alive(page, page.locator(".gahb-lazy").count())
     files = [url for url in of_widgets(seen.requests) if url.startswith(seen.address)]
     faults["files of widgets"] = [] if len(files) == len(set(files)) == len(widgets) else files
-    if name != "book/live":
+    if widgets and name != "book/live":
         faults["moved while one scrolls"] = [] if (shift := page.evaluate("total()")) < SHIFT else [shift]
 
     page.evaluate("document.querySelectorAll('details').forEach(node => { node.open = true; })")
@@ -250,10 +250,10 @@ def scroll_through(page) -> None:
 
 
 def test_the_front_door_leads_to_the_introduction(visit, site):
-    seen = visit("index")
-    seen.page.wait_for_url("**/intro.html")
-    settle(seen.page)
-    assert heavy(site, seen) == []
+    page = visit("book/intro").page
+    page.goto(page.url.replace("book/intro.html", "index.html"), wait_until="commit")
+    page.wait_for_url("**/intro.html")
+    assert page.title()
 
 
 def test_axe_finds_what_it_should(chrome, root):
@@ -500,7 +500,7 @@ def test_points_of_curves_answer_to_pointer_and_keys(visit):
     tip.get_by_text("training images N").wait_for()
     assert "training images N" in heard[1]
     points.press("Escape")
-    mark = widget.locator(".gw-plot .gw-mark").last.bounding_box()
+    mark = widget.locator(".gw-plot .gw-mark:visible").last.bounding_box()
     page.mouse.move(mark["x"] + mark["width"] / 2, mark["y"] + mark["height"] / 2)
     tip.get_by_text("training images N").wait_for()
     assert seen.troubles == []
