@@ -7,6 +7,7 @@ differentiable: the result carries no gradient, and `torch.func` is refused.
 from __future__ import annotations
 
 from functools import partial
+from inspect import signature
 
 import numpy as np
 import torch
@@ -53,7 +54,9 @@ class BayesShrink:
         from skimage.restoration import cycle_spin, denoise_wavelet
 
         keywords = dict(sigma=sigma, method="BayesShrink", mode="soft", wavelet_levels=self.levels)
-        return cycle_spin(y, func=denoise_wavelet, max_shifts=self.shifts - 1, func_kw=keywords, workers=1)
+        renamed = "workers" in signature(cycle_spin).parameters  # since scikit-image 0.26
+        one_process = {"workers" if renamed else "num_workers": 1}
+        return cycle_spin(y, func=denoise_wavelet, max_shifts=self.shifts - 1, func_kw=keywords, **one_process)
 
 
 class NonLocalMeans:
@@ -99,8 +102,9 @@ def _image_by_image(one, y: Tensor, sigma) -> Tensor:
     check_points("y", y)
     if y.ndim != 4 or y.shape[1] != 1:
         raise ValueError(f"y must be (B, 1, H, W), got shape {tuple(y.shape)}")
-    levels = sigma_vector(sigma, y).tolist()
+    levels = sigma_vector(sigma, y)
     try:
+        levels = levels.tolist()
         arrays = y[:, 0].detach().cpu().double().numpy()
     except RuntimeError as error:  # a wrapper of torch.func holds no numbers
         raise NotImplementedError("scikit-image's denoisers are not differentiable and refuse torch.func") from error
