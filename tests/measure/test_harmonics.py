@@ -209,7 +209,8 @@ def test_a_basis_moves_with_a_deformation():
 
 def test_coefficients_are_those_of_scipy_and_pywavelets():
     x = normal(2, 1, 16, 16)
-    torch.testing.assert_close(gahb.transforms.dct(x), torch.from_numpy(scipy.fft.dctn(x, axes=(2, 3), norm="ortho")))
+    exact = torch.from_numpy(scipy.fft.dctn(x.numpy(), axes=(2, 3), norm="ortho"))
+    torch.testing.assert_close(gahb.transforms.dct(x), exact)
     cosines = gahb.transforms.dct_vectors(256, 16, 16).double()
     torch.testing.assert_close(harmonics.coefficients(x, cosines).square().sum(1), x.square().sum((1, 2, 3)))
     x = normal(2, 1, 32, 32)
