@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from urllib.request import urlopen
 
 import nbformat
@@ -28,6 +29,20 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def run_all_cells(page) -> None:
+    """Until the last has run: JupyterLab drops what is asked for before the kernel is connected."""
+    from playwright.sync_api import TimeoutError
+
+    last = page.locator(".jp-CodeCell .jp-InputPrompt").last
+    has_run = "(prompt) => /[0-9]/.test(prompt.innerText)"
+    while not last.evaluate(has_run):
+        if "*" not in last.inner_text():  # it is not waiting for its turn
+            page.get_by_role("menuitem", name="Run", exact=True).click()
+            page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        with suppress(TimeoutError):
+            page.wait_for_function(has_run, arg=last.element_handle(), timeout=30_000)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +87,7 @@ def test_a_double_click_on_the_text_opens_a_notebook(lab):
         page.locator(".jp-NotebookPanel .jp-CodeCell", has_text="sigma = 0.1").first.wait_for()
     assert {path.name: path.read_bytes() for path in folder.glob("01_*")} == before
 
+
 LINKED = """
 import gahb, numpy
 pictures = numpy.arange(40 * 64.0).reshape(40, 1, 8, 8) / 2560
@@ -90,8 +106,7 @@ def test_a_widget_moves_another_through_the_kernel(lab):
         page = chrome.new_page(viewport={"width": 1280, "height": 1400})
         page.goto(f"{address}/lab/tree/linked.ipynb?reset")  # nothing else is open
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        run_all_cells(page)
         for name in ("hand", "echo"):
             page.locator(f".gahb-widget[aria-label={name}] canvas").wait_for()
         hand, echo = (page.locator(f".gahb-widget[aria-label={name}]") for name in ("hand", "echo"))

@@ -95,7 +95,7 @@ def test_rerun_in_a_profile(tree, tmp_path, capsys):
         ),
         (
             ["rerun", "1", "-p", "sigma", "big"],
-            "parameter sigma of 01_tiny must be a finite number, got 'big'; its",
+            "parameter sigma of 01_tiny must be a finite number, got 'big'\n",
         ),
         (
             ["rerun", "1", "-p", "sigma", "1", "-p", "sigma", "2"],
