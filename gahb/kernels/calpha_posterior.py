@@ -32,7 +32,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 import torch
@@ -41,6 +41,7 @@ from torch import Tensor
 from .calpha import coverage, greys
 
 COARSE = 0.25  # noise down to which pixels of twice the side say enough of contour and greys
+ROUGH, FEW = 0.4, 4  # noise from which they say almost all, so that weights tell the rest; draws weighed at a time
 FIRST = 1e-3  # precision 1/σ² of the first posterior, hardly more than the prior
 FLOOR, TARGET = 0.1, 3.0  # least effective share of particles, and wanted variance of log-weights, as noise falls
 SWEEPS, BETWEEN = 2, 2  # after each fall of noise, and between two records at the end
@@ -49,7 +50,7 @@ STEPS = (1.0, 1.0, 0.4)  # lengths of the contour's moves in a sweep
 ACCEPT = 0.3  # share of accepted moves that steps are adapted to; 1 is the longest step
 GUIDES = 6  # particles over which a Gauss–Newton approximation is averaged
 PROBE, WIDER = 0.05, 1.2  # step of the differences in the greys; how much wider than it their Gaussian is taken
-MARGIN, SPREAD = 1.0, 0.25  # pixels, and share of their range, by which uncertain pixels reach beyond all particles
+MARGIN, SPREAD = 1.0, 0.5  # pixels, and share of their range, by which uncertain pixels reach beyond all particles
 BLOCK = 2**16  # elements of the covariances that are built at a time: they stay in the cache
 TOLERANCE = 5e-4  # standard deviation, in pixels, of what of a contour is left out
 NARROWER = 0.8  # share of uncertain pixels at which the others are eliminated anew
@@ -114,17 +115,18 @@ class CAlphaPosterior:
     def _integrate(self, y: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if not bool(y.isfinite().all()):
             return y * math.nan, variance * math.nan, variance * math.nan
-        first, second, changes, within = 0.0, 0.0, [], []
+        runs = [_Moments(), _Moments()]
         for count, pair in enumerate(self._pairs(y, variance), start=1):
-            changes += [ensemble.changes() for ensemble in pair]  # E[x | y, θ] − y
-            within += [ensemble.spreads() for ensemble in pair]
-            first, second = first + changes[-2].mean(dim=0), second + changes[-1].mean(dim=0)
-            change = (first + second) / (2 * count)
-            between = (torch.cat(changes) - change).square().sum(dim=1).mean()
-            spread = torch.cat(within).mean() + between
-            error = ((first - second) / (2 * count)).square().sum()
+            for run, record in zip(runs, pair):
+                for log, draws in record:
+                    run.add(log, draws)
+            weights = [torch.cat(run.log).softmax(dim=0) for run in runs]
+            first, second = (weight @ torch.cat(run.changes) for weight, run in zip(weights, runs))
+            change, share = (first + second) / 2, torch.cat(weights) / 2
+            between = share @ (torch.cat(runs[0].changes + runs[1].changes) - change).square().sum(dim=1)
+            spread = share @ torch.cat(runs[0].spreads + runs[1].spreads) + between
             # runs may agree by chance: particles cannot tell more than if they were independent
-            error = torch.maximum(error, between / (2 * count * self.particles))
+            error = torch.maximum((first - second).square().sum() / 4, between * share.square().sum())
             if count >= FEWEST and error <= self.accuracy * spread:
                 break
         return y + change, error, spread
@@ -133,33 +135,52 @@ class CAlphaPosterior:
         """Law of total covariance: the mean of Cov[x | y, θ], and the covariance of E[x | y, θ]."""
         if not bool(y.isfinite().all()):
             return v * math.nan
-        changes, within = [], []
+        changes, weights, within, top = [], [], torch.zeros_like(v), None
         for pair in islice(self._pairs(y, variance), 4 * FEWEST):
-            within += [ensemble.products(v) for ensemble in pair]
-            changes += [ensemble.changes() for ensemble in pair]
-        changes = torch.cat(changes)
-        away = changes - changes.mean(dim=0)
-        return (sum(within) + (v @ away.T) @ away / variance) / len(changes)
+            for log, draws in chain(*pair):
+                top = log.max() if top is None else top
+                weights.append((log - top).exp())
+                changes.append(draws.changes())
+                within += draws.products(v, weights[-1])
+        weights, changes = torch.cat(weights), torch.cat(changes)
+        away = changes - weights @ changes / weights.sum()
+        return (within + (v @ away.T * weights) @ away / variance) / weights.sum()
 
-    def _pairs(self, y: Tensor, variance: Tensor) -> Iterator[tuple[_Ensemble, _Ensemble]]:
-        """Particles of two runs that have no random number in common, recorded side by side."""
+    def _pairs(self, y: Tensor, variance: Tensor) -> Iterator[tuple]:
+        """Records of two runs that have no random number in common, side by side."""
         return zip(*(self._run(y, variance, run) for run in range(2)))
 
-    def _run(self, y: Tensor, variance: Tensor, run: int) -> Iterator[_Ensemble]:
-        """Particles of the posterior: one run, recorded several times."""
+    def _run(self, y: Tensor, variance: Tensor, run: int) -> Iterator[Iterator[tuple[Tensor, _Ensemble]]]:
+        """One run, recorded several times: each record is a few ensembles and the log-weights of their draws."""
         generator = torch.Generator().manual_seed(2 * self.seed + run)
         cloud = _Cloud(self.waves, y, self.particles, generator)
         goal = 1 / float(variance)
+        large = self.coarse is not None and goal < ROUGH**-2
         if self.coarse is not None:
             cloud.enter(self.coarse)
-            cloud.cool(min(goal, COARSE**-2))
-        cloud.enter(self.fine)
-        cloud.cool(goal)
+            cloud.cool(goal if large else min(goal, COARSE**-2))
+        if not large:
+            cloud.enter(self.fine)
+            cloud.cool(goal)
         cloud.settle()
         for _ in range(self.records):
             for _ in range(BETWEEN):
                 cloud.sweep()
-            yield cloud.ensemble()
+            yield cloud.draws(self.fine)
+
+
+class _Moments:
+    """What is recorded of the draws of one run: log-weights, E[x | y, θ] − y, and the trace of Cov[x | y, θ]."""
+
+    def __init__(self):
+        self.log: list[Tensor] = []
+        self.changes: list[Tensor] = []
+        self.spreads: list[Tensor] = []
+
+    def add(self, log: Tensor, draws: _Ensemble) -> None:
+        self.log.append(log)
+        self.changes.append(draws.changes())
+        self.spreads.append(draws.spreads())
 
 
 class _Grid(NamedTuple):
@@ -298,7 +319,7 @@ class _Cloud:
             rows = torch.full((grid.size,), grid.size)
             self.window = _Window(grid, self.y, torch.zeros_like(rows), rows)
             return
-        self._narrow(anew=True)
+        self._frame(anew=True)
         before, best = self.log, None
         for precision in (self.precision / more for more in (1, 1.3, 1.7, 2.2, 3)):
             given, log = self._evaluate(precision)
@@ -320,7 +341,7 @@ class _Cloud:
 
     def settle(self) -> None:
         """Adapts for the last time: what follows is a Markov chain that keeps the posterior invariant."""
-        self._narrow()
+        self._frame(anew=True)
         self.given, self.log = self._evaluate(self.precision)
         self._mix()
         self._refer()
@@ -344,15 +365,31 @@ class _Cloud:
         gain = self.greys.log_ratio(normals) - self.greys.log_ratio(self.normals)
         self._adapt(1, self._try_greys(normals, self.flip, gain))
 
-    def ensemble(self) -> _Ensemble:
+    def draws(self, grid: _Grid) -> Iterator[tuple[Tensor, _Ensemble]]:
+        """Log-weights and draws for the posterior given y on `grid`, a few at a time where it is not the cloud's own.
+
+        The weights are then the ratio of the two densities of y.
+        """
         centre, gain = self._greys(self.normals, self.flip)
-        shares = self.window.shares(self._heights(self.weights))
-        _, roots, _ = self.window.evidence(shares, self.given, self._variance)
-        return _Ensemble(self.window, self.y, self._variance, shares, centre, gain, roots)
+        heights = self._heights(self.weights)
+        if grid is self.grid:
+            shares = self.window.shares(heights)
+            _, roots, _ = self.window.evidence(shares, self.given, self._variance)
+            yield torch.zeros_like(self.log), _Ensemble(
+                self.window, self.y, self._variance, shares, centre, gain, roots
+            )
+            return
+        y, variance = grid.pool(self.image), 1 / (self.precision * grid.factor**2)
+        low, high = _extent(heights, grid.size)
+        window = _Window(grid, y, low.amin(dim=0).floor().long(), high.amax(dim=0).ceil().long())
+        for part in torch.arange(len(heights)).split(FEW):
+            shares, given = window.shares(heights[part]), window.given(centre[part], gain[part], variance)
+            log, roots, _ = window.evidence(shares, given, variance)
+            yield log - self.log[part], _Ensemble(window, y, variance, shares, centre[part], gain[part], roots)
 
     def _fall(self, goal: float) -> None:
         """Raises the precision as far as the particles' weights allow, and draws them anew by weight."""
-        self._narrow()
+        self._frame()
         start = self.precision
         trial = min(goal, start * self.growth if start else FIRST)
         while True:
@@ -443,15 +480,19 @@ class _Cloud:
         mean = torch.linalg.solve(precision, pull) if convex else self.normals.mean(dim=0)
         return _Reference(mean, precision / WIDER)
 
-    def _narrow(self, *, anew: bool = False) -> None:
-        """Eliminates the pixels that have become sure, where they are many, or on a new grid."""
+    def _frame(self, *, anew: bool = False) -> None:
+        """Chooses the uncertain pixels anew where they have become too few or many more than needed."""
         low, high = _extent(self._heights(self.weights), self.grid.size)
         low, high = low.amin(dim=0), high.amax(dim=0)
         beyond = MARGIN + SPREAD * (high - low)
-        low = (low - beyond).floor().clamp(min=0).long()
-        high = (high + beyond).ceil().clamp(max=self.grid.size).long()
-        if anew or int((high - low).sum()) < NARROWER * len(self.window.pixels):
-            self.window = _Window(self.grid, self.y, low, high)
+        first = (low - beyond).floor().clamp(min=0).long()
+        last = (high + beyond).ceil().clamp(max=self.grid.size).long()
+        if not anew:
+            short = (low - beyond / 2 < self.window.low) & (self.window.low > 0)
+            short |= (high + beyond / 2 > self.window.high) & (self.window.high < self.grid.size)
+            if not bool(short.any()) and int((last - first).sum()) >= NARROWER * len(self.window.pixels):
+                return
+        self.window = _Window(self.grid, self.y, first, last)
 
     def _evaluate(self, precision: float):
         """What sure pixels say, and log p(y | θ), under noise of that precision."""
@@ -527,9 +568,9 @@ class _Ensemble:
             traces.append(trace)
         return self.variance * len(self.y) - self.variance**2 * torch.stack(traces)
 
-    def products(self, v: Tensor) -> Tensor:
-        """Sum over θ of $\\mathrm{Cov}[x \\mid y, \\theta]\\,v/\\sigma^2$ for v (K, d)."""
-        return sum(v - self.variance * self._solve(k, v) for k in range(len(self.roots)))
+    def products(self, v: Tensor, weights: Tensor) -> Tensor:
+        """Weighted sum over θ of $\\mathrm{Cov}[x \\mid y, \\theta]\\,v/\\sigma^2$ for v (K, d)."""
+        return sum(weight * (v - self.variance * self._solve(k, v)) for k, weight in enumerate(weights))
 
     def _solve(self, k: int, v: Tensor) -> Tensor:
         """$K^{-1} v$ for the k-th θ and v (…, d): uncertain pixels first, then the sure ones of each region."""
