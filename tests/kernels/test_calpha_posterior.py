@@ -81,3 +81,14 @@ def test_coverage_of_some_pixels_and_of_large_ones():
     pixels = torch.tensor([0, 7, 211, 399])
     torch.testing.assert_close(coverage(heights, 20, pixels), every.flatten(1)[:, pixels])
     torch.testing.assert_close(coverage(heights, 10), torch.nn.functional.avg_pool2d(every[:, None], 2)[:, 0])
+
+
+def test_weighted_draws_on_large_pixels_agree_with_draws_on_small_ones(monkeypatch):
+    sigma = 0.6
+    x = gahb.images.c_alpha(1, 16, 2.0).double()
+    y = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=F64)
+    weighted = gahb.OptimalCAlpha(16, 2.0).integrate(y, sigma)
+    monkeypatch.setattr("gahb.kernels.calpha_posterior.ROUGH", float("inf"))
+    direct = gahb.OptimalCAlpha(16, 2.0).integrate(y, sigma)
+    assert (weighted.mean - direct.mean).square().mean() < 4 * (weighted.error + direct.error)
+    torch.testing.assert_close(weighted.variance, direct.variance, rtol=0.15, atol=0)
