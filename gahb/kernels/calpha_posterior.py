@@ -17,7 +17,9 @@ Only θ is sampled, from $p(\theta \mid y) \propto p(\theta)\,\mathcal N(y; m, K
 
 - by sequential Monte Carlo (Del Moral, Doucet & Jasra 2006): particles are
   drawn from the prior and follow the posteriors of the same y under noise that
-  falls to σ, first on pixels of twice the side. Nothing enters but y and σ.
+  falls to σ, first on pixels of twice the side. If σ ≥ 0.4 they stay there,
+  and are weighted by the ratio of the densities that y has on the image's own
+  pixels and on the large ones. Nothing enters but y and σ.
 - They are moved by Metropolis steps that keep a Gaussian invariant (Rudolf &
   Sprungk 2018). It is the Gauss–Newton approximation of the posterior,
   averaged over particles; most independent draws from it are accepted.
