@@ -17,7 +17,7 @@ Only θ is sampled, from $p(\theta \mid y) \propto p(\theta)\,\mathcal N(y; m, K
 
 - by sequential Monte Carlo (Del Moral, Doucet & Jasra 2006): particles are
   drawn from the prior and follow the posteriors of the same y under noise that
-  falls to σ, first on pixels of twice the side. If σ ≥ 0.4 they stay there,
+  falls to σ, first on pixels of twice the side. If σ ≥ 0.7 they stay there,
   and are weighted by the ratio of the densities that y has on the image's own
   pixels and on the large ones. Nothing enters but y and σ.
 - They are moved by Metropolis steps that keep a Gaussian invariant (Rudolf &
@@ -43,7 +43,7 @@ from torch import Tensor
 from .calpha import coverage, greys
 
 COARSE = 0.25  # noise down to which pixels of twice the side say enough of contour and greys
-ROUGH, FEW = 0.4, 4  # noise from which they say almost all, so that weights tell the rest; draws weighed at a time
+ROUGH, FEW = 0.7, 4  # noise from which they say almost all, so that weights tell the rest; draws weighed at a time
 FIRST = 1e-3  # precision 1/σ² of the first posterior, hardly more than the prior
 FLOOR, TARGET = 0.1, 3.0  # least effective share of particles, and wanted variance of log-weights, as noise falls
 SWEEPS, BETWEEN = 2, 2  # after each fall of noise, and between two records at the end

@@ -84,7 +84,7 @@ def test_coverage_of_some_pixels_and_of_large_ones():
 
 
 def test_weighted_draws_on_large_pixels_agree_with_draws_on_small_ones(monkeypatch):
-    sigma = 0.6
+    sigma = 0.8
     x = gahb.images.c_alpha(1, 16, 2.0).double()
     y = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=F64)
     weighted = gahb.OptimalCAlpha(16, 2.0).integrate(y, sigma)
