@@ -117,6 +117,7 @@ def sample(
     ------
     ValueError : for an argument out of range, a network in training mode, or a
         denoiser that breaks the contract (:func:`gahb.check_denoiser`).
+    TypeError : for a setting that the method does not have.
     RuntimeError : if a blind denoiser's noise level does not fall to σ_min in ten
         times the steps of the schedule.
 
@@ -307,14 +308,13 @@ def _down_the_levels(denoiser, y: Tensor, images: Tensor, levels: list[float], m
 
 
 def _sampler(method: str, settings: Settings):
-    """The method with its own of the settings; those of the other methods are not used."""
+    """The method with its settings."""
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    unknown = sorted(set(settings) - set(Settings.__annotations__))
-    if unknown:
-        raise TypeError(f"settings of a method are {', '.join(Settings.__annotations__)}, got {', '.join(unknown)}")
-    own = {field.name for field in fields(METHODS[method])}
-    return METHODS[method](**{name: value for name, value in settings.items() if name in own})
+    own = [field.name for field in fields(METHODS[method])]
+    if unknown := sorted(set(settings) - set(own)):
+        raise TypeError(f"settings of method={method!r} are {', '.join(own)}, got {', '.join(unknown)}")
+    return METHODS[method](**settings)
 
 
 def _place(denoiser, dtype: torch.dtype | None, device) -> Tensor:

@@ -15,10 +15,22 @@ from pathlib import Path
 import pytest
 
 import gahb
-from gahb.book.dependencies import public_names
 
 PACKAGE = Path(gahb.__file__).parent
-FACE = public_names(PACKAGE)  # UNet -> gahb.denoisers.networks.UNet
+
+
+def public_names() -> dict[str, str]:
+    """Where the names of the package's face are defined, from its stub: UNet -> gahb.denoisers.networks.UNet."""
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.level]
+    return {
+        alias.asname or alias.name: ".".join(["gahb", *([node.module] if node.module else []), alias.name])
+        for node in imports
+        for alias in node.names
+    }
+
+
+FACE = public_names()
 
 # A room is a module or a subpackage. It imports from the floors below and from the rooms
 # to its left on its own floor.

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
 
 from gahb.book import chapters, ledger, ranges, running
 
@@ -96,9 +95,8 @@ def test_profiles_are_valid(chapter):
 
 @each_chapter
 def test_the_first_cells_say_what_to_install_and_check_the_parameters(chapter):
-    named = yaml.safe_load((BOOK / "_config.yml").read_text(encoding="utf-8")).get("repository", {}).get("url")
     cells = [cell.source for cell in chapters.code_cells(chapters.source(chapter))]
-    assert cells[0] == (chapters.opening(named) if named else chapters.opening())
+    assert cells[0] == chapters.opening(BOOK)
     assert f'gahb.book.check_parameters("{chapter.stem}", globals())' in cells[2].splitlines()
 
 

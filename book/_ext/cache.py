@@ -10,7 +10,6 @@ from sphinx.application import Sphinx
 
 import gahb
 from gahb._files import replacing
-from gahb.book.dependencies import modules_used
 
 PLACE = "book/_executed/cache"
 
@@ -21,9 +20,8 @@ def cache_folder(app: Sphinx) -> Path:
 
 
 def code_of(path: str | Path) -> list[Path]:
-    """A file of Python code, and the modules of gahb that it imports, directly or not."""
-    used = modules_used([Path(path).read_text(encoding="utf-8")], Path(gahb.__file__).parent)
-    return [Path(path), *sorted(used.values())]
+    """A file of Python code, and all of gahb's: which of them it runs is not known beforehand."""
+    return [Path(path), *sorted(Path(gahb.__file__).parent.rglob("*.py"))]
 
 
 def cached(folder: Path, name: str, sources: Iterable[Path], make: Callable[[Path], str]) -> tuple[str, str]:

@@ -12,7 +12,6 @@ import html
 import math
 from pathlib import Path
 
-import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
 
@@ -45,17 +44,6 @@ def _is_prose(text: nodes.Text) -> bool:
     return True
 
 
-def repository(app: Sphinx) -> tuple[str, str] | None:
-    """Address and branch of the repository that _config.yml names; None if it names none.
-
-    The options of the theme would not say: Jupyter Book fills its own repository in.
-    """
-    path = Path(app.srcdir, "_config.yml")
-    about = yaml.safe_load(path.read_text(encoding="utf-8")).get("repository") if path.is_file() else None
-    url = ((about or {}).get("url") or "").rstrip("/").removesuffix(".git")
-    return (url, about.get("branch") or "main") if url else None
-
-
 def opened_in(url: str, branch: str, stem: str) -> dict[str, str]:
     """Where the committed notebook can be opened, by name; only a repository on GitHub can."""
     host, _, path = url.partition("github.com/")
@@ -69,7 +57,7 @@ def opened_in(url: str, branch: str, stem: str) -> dict[str, str]:
 
 def elsewhere(app: Sphinx, stem: str) -> tuple[str, str]:
     """HTML of the links that open the notebook elsewhere, and of what Colab needs first; empty without a repository."""
-    named = repository(app)
+    named = chapters.repository(app.srcdir)
     places = opened_in(*named, stem) if named else {}
     if not places:
         return "", ""

@@ -214,11 +214,19 @@ def _typed(value, default):
     return value
 
 
-def opening(address: str = "this repository") -> str:
-    """The first code cell of every chapter. Opened without the book around it, it says what to install, from where.
+def repository(folder: Path) -> tuple[str, str] | None:
+    """Address and branch of the repository that _config.yml in `folder` names; None if it names none."""
+    import yaml
 
-    `address` is that of the book's repository, if _config.yml names one.
-    """
+    path = Path(folder, "_config.yml")
+    about = yaml.safe_load(path.read_text(encoding="utf-8")).get("repository") if path.is_file() else None
+    url = ((about or {}).get("url") or "").rstrip("/").removesuffix(".git")
+    return (url, about.get("branch") or "main") if url else None
+
+
+def opening(folder: Path) -> str:
+    """The first code cell of every chapter in the clone `folder`: it says what to install if the book is not there."""
+    address, _ = repository(folder) or ("this repository", "")
     return f'''from importlib.util import find_spec
 
 if find_spec("gahb") is None:

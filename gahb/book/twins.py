@@ -11,6 +11,9 @@ the side that was edited is found first:
   a side that is as in the last commit was not edited.
 
 If both sides were edited, or it cannot be told, nothing is written.
+
+The first code cell, alike in all chapters, names the repository of `_config.yml`.
+A cell that names another is written again.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from pathlib import Path
 
 from .._files import replacing, root
 from .._validate import InputError
-from .chapters import chapters
+from .chapters import Chapter, chapters, code_cells, opening, source
 
 KEY = "gahb_in_step"  # in the metadata of a twin
 
@@ -35,6 +38,8 @@ def main() -> int:
     for chapter in chapters(root()):
         try:
             done = sync(chapter.path.with_suffix(".md"))
+            if renew_opening(chapter, root()):
+                done = f"{chapter.stem}: the first cell says where the book is from\n{sync(chapter.path)}"
         except InputError as error:
             print(error, file=sys.stderr)
             left_alone += 1
@@ -51,20 +56,33 @@ def sync(text: Path) -> str:
     """
     twin = text.with_suffix(".ipynb")
     if not twin.exists() or not text.exists():
-        source = text if text.exists() else twin
+        edited = text if text.exists() else twin
     elif _in_step(text, twin):
         return _finish(twin)
     else:
-        source = _edited(text, twin)
-    target = twin if source == text else text
+        edited = _edited(text, twin)
+    target = twin if edited == text else text
     if target.exists():
-        written = source.stat().st_mtime - 1  # jupytext takes the file that was written last
+        written = edited.stat().st_mtime - 1  # jupytext takes the file that was written last
         os.utime(target, (written, written))
-    _jupytext("--sync", source)
+    _jupytext("--sync", edited)
     if not (target.exists() and _in_step(text, twin)):
-        raise InputError(f"jupytext could not bring {target} in step with {source.name}")
+        raise InputError(f"jupytext could not bring {target} in step with {edited.name}")
     _finish(twin)
-    return f"{target.name} is now as {source.name}"
+    return f"{target.name} is now as {edited.name}"
+
+
+def renew_opening(chapter: Chapter, folder: Path) -> bool:
+    """Write the cell of a chapter's text that says what to install as it is to be now; whether it was another one."""
+    wanted = opening(folder)
+    first_line = wanted.partition("\n")[0]
+    old = [cell.source for cell in code_cells(source(chapter)) if cell.source.startswith(first_line)]
+    if old in ([], [wanted]):
+        return False
+    text = chapter.path.read_text(encoding="utf-8")
+    with replacing(chapter.path) as partial:
+        partial.write_text(text.replace(old[0], wanted, 1), encoding="utf-8")
+    return True
 
 
 def _edited(text: Path, twin: Path) -> Path:

@@ -62,7 +62,9 @@ def folder(path: str | os.PathLike, size: int, *, channels: int = 1, limit: int 
     files in other formats (apart from texts and tables, such as .txt and .csv),
     links to folders and links that lead nowhere (links to files are read).
     It also counts the images smaller than `size`, which are enlarged: enlarged
-    images are smooth, and easier to denoise.
+    images are smooth, and easier to denoise. And it names images of more than
+    8 bits none of whose numbers is above 255: scaled by the largest number of
+    so many bits, they are nearly black.
 
     The images are cached as 8-bit integers in the user's cache (``GAHB_CACHE``,
     else ``~/.cache/gahb``) until a file of the folder changes.
@@ -117,7 +119,7 @@ def folder(path: str | os.PathLike, size: int, *, channels: int = 1, limit: int 
     if limit is not None and limit > len(images):
         raise ValueError(f"limit is {limit}, but '{where}' holds only {len(images)} distinct, readable images"
                          f"{_also(skipped)}")
-    if said := _say(skipped, pictures.enlarged, size):
+    if said := _say(skipped, pictures.enlarged, size, pictures.dim):
         _warn(f"{len(images)} images read from '{where}'; {said}")
     return torch.from_numpy(images[:limit]).float() / 255
 
@@ -221,22 +223,27 @@ def _sum(first: Names | None, second: Names | None) -> Names:
     return sum(count for count, _ in parts), [name for _, names in parts for name in names][:_NAMED]
 
 
-def _say(skipped: dict[str, Names], enlarged: int, size: int) -> str:
+def _say(skipped: dict[str, Names], enlarged: int = 0, size: int = 0, dim: Names = (0, [])) -> str:
     """One sentence, or nothing if every image is there as it was."""
     parts = []
     for kind, (one, several) in SKIPPED.items():
         count, names = skipped.get(kind, (0, []))
         if count:
-            more = f" and {count - len(names)} more" if count > len(names) else ""
-            parts.append(f"{count} {one if count == 1 else several} ({', '.join(names)}{more})")
+            parts.append(f"{count} {one if count == 1 else several} ({_listed(count, names)})")
     sentences = [f"skipped {', '.join(parts)}"] if parts else []
     if enlarged:
         sentences.append(f"{enlarged} smaller than size = {size} and enlarged")
+    if dim[0]:
+        sentences.append(f"{dim[0]} of more than 8 bits without a number above 255, so nearly black ({_listed(*dim)})")
     return "; ".join(sentences)
 
 
+def _listed(count: int, names: list[str]) -> str:
+    return ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")
+
+
 def _also(skipped: dict[str, Names]) -> str:
-    said = _say(skipped, 0, 0)
+    said = _say(skipped)
     return f"; {said}" if said else ""
 
 
@@ -273,10 +280,11 @@ class _Pictures:
     names: list[str]  # of their files
     enlarged: int
     skipped: dict[str, Names] = field(default_factory=dict)
+    dim: Names = (0, [])  # of those among `names`
 
 
 def _cached(root: Path, listing: _Listing, size: int, channels: int, progress: bool) -> _Pictures:
-    digest = hashlib.sha256(f"folder 3\n{size} {channels}\n".encode())
+    digest = hashlib.sha256(f"folder 4\n{size} {channels}\n".encode())
     digest.update(os.fsencode(root.resolve()))
     for path, status in listing.files:  # with its mode: a file may become readable, and else not change
         digest.update(os.fsencode(path.relative_to(root)))
@@ -292,7 +300,7 @@ def _cached(root: Path, listing: _Listing, size: int, channels: int, progress: b
         if (pictures := _load(target)) is None:  # nobody made it meanwhile
             pictures = _read_all(root, [path for path, _ in listing.files], size, channels, progress)
             with replacing(target) as partial, open(partial, "wb") as file:
-                about = dict(names=pictures.names, enlarged=pictures.enlarged, skipped=pictures.skipped)
+                about = {name: value for name, value in vars(pictures).items() if name != "images"}
                 np.savez(file, images=pictures.images, about=np.array(json.dumps(about)))
     finally:
         lock.release()
@@ -309,24 +317,25 @@ def _load(target: Path) -> _Pictures | None:
 
 def _read_all(root: Path, files: list[Path], size: int, channels: int, progress: bool) -> _Pictures:
     images = np.empty((len(files), channels, size, size), dtype=np.uint8)
-    names, sides, unreadable = [], [], []
+    names, sides, dim, unreadable = [], [], set(), []
     for path in bar(files, desc=f"reading {root.name}", unit="image", progress=progress):
         try:
-            images[len(names)], side = read(path, size, channels)
+            picture = read(path, size, channels)
         except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
             unreadable.append(f"{_name(path, root)}: {_reason(error)}")
             continue
+        images[len(names)] = picture.pixels
         names.append(_name(path, root))
-        sides.append(side)
+        sides.append(picture.side)
+        if picture.is_dim:
+            dim.add(names[-1])
     if not names:
-        count, some = _first(unreadable)
-        more = f" and {count - len(some)} more" if count > len(some) else ""
-        raise ValueError(f"path '{_printable(str(root))}': none of its {count} images could be read "
-                         f"({', '.join(some)}{more})")
+        raise ValueError(f"path '{_printable(str(root))}': none of its {len(unreadable)} images could be read "
+                         f"({_listed(*_first(unreadable))})")
     images = images[: len(names)]
     keep = distinct(images, progress)
     duplicates = [name for name, kept in zip(names, keep) if not kept]
     enlarged = sum(side < size for side, kept in zip(sides, keep) if kept)
     kept = [name for name, stays in zip(names, keep) if stays]
     skipped = {"duplicates": _first(duplicates), "unreadable": _first(unreadable)}
-    return _Pictures(images[keep], kept, enlarged, skipped)
+    return _Pictures(images[keep], kept, enlarged, skipped, _first([name for name in kept if name in dim]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,10 +16,19 @@ _TURNS = {
 }
 
 
-def read(path: Path, size: int, channels: int) -> tuple[np.ndarray, int]:
-    """The picture (channels, size, size), and the side of its central square as it was."""
+class Picture(NamedTuple):
+    """A file, read."""
+
+    pixels: np.ndarray  #: uint8 (channels, size, size)
+    side: int  #: of the central square, as it was
+    is_dim: bool  #: whether all numbers of a file of more than 8 bits would do with 8: probably, 255 is its white
+
+
+def read(path: Path, size: int, channels: int) -> Picture:
+    """The central square of a picture, resized."""
     with Image.open(path) as file:
         picture = _upright(_eight_bits(file), file).convert("L" if channels == 1 else "RGB")
+        is_dim = file.mode.startswith("I") and 0 < np.asarray(file).max() <= 255
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     square = (left, top, left + side, top + side)
@@ -26,7 +36,7 @@ def read(path: Path, size: int, channels: int) -> tuple[np.ndarray, int]:
         picture = picture.crop(square)
     else:
         picture = picture.resize((size, size), Image.Resampling.LANCZOS, box=square)
-    return np.asarray(picture).reshape(size, size, channels).transpose(2, 0, 1), side
+    return Picture(np.asarray(picture).reshape(size, size, channels).transpose(2, 0, 1), side, is_dim)
 
 
 def _eight_bits(file: Image.Image) -> Image.Image:

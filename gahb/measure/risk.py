@@ -74,7 +74,11 @@ def psnr_curve(
 
     Parameters
     ----------
-    images : (n, …), n ≥ 1. sigmas : noise levels > 0. seed : of the noise.
+    images : (n, …), n ≥ 1. The peak of PSNR is 1, the white of images in [0, 1].
+        Other ranges are measured against the same peak: of images in [−1, 1],
+        whose range is 2, with noise levels in their units, 6 dB less is
+        reported than with peak 2.
+    sigmas : noise levels > 0. seed : of the noise.
     batch : images denoised at a time (changes nothing but speed).
 
     Raises

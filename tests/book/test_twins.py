@@ -14,6 +14,7 @@ from tiny_chapters import write
 
 from gahb._validate import InputError
 from gahb.book import twins
+from gahb.book.chapters import opening
 
 
 @pytest.fixture
@@ -127,3 +128,16 @@ def test_all_chapters(pair, tree, monkeypatch, capsys):
     assert said.err.count("\n") == 1 and "01_tiny.md and 01_tiny.ipynb were both edited" in said.err
     pair[1].unlink()
     assert twins.main() == 0
+
+
+def test_the_first_cell_names_the_repository_of_the_configuration(pair, tree, monkeypatch, capsys):
+    text, twin = pair
+    monkeypatch.setenv("GAHB_ROOT", str(tree))
+    text.write_text(text.read_text().replace("print(1)", f"{opening(tree)}\n```\n\n```{{code-cell}}\nprint(1)", 1))
+    assert twins.main() == 0 and "this repository" in twin.read_text()
+    (tree / "_config.yml").write_text("repository: {url: https://example.org/book.git}\n")
+    assert twins.main() == 0
+    assert "first cell says where" in capsys.readouterr().out
+    for path in pair:
+        assert "this repository" not in path.read_text() and "https://example.org/book" in path.read_text()
+    assert twins.main() == 0 and capsys.readouterr().out == ""

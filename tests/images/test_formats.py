@@ -177,6 +177,17 @@ def test_twelve_bits(root):
     assert abs(found - deep / 4095 * 255).max() <= 0.5 + 1e-3
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_deep_images_of_small_numbers_are_named_each_time(root, suffix):
+    """0 to 255 in 16 bits: scaled by 65,535, as the format says, it is black, and probably not meant."""
+    Image.fromarray(noise(0).astype(np.uint16)).save(root / f"dim.{suffix}")
+    Image.fromarray(noise(1).astype(np.uint16) * 4).save(root / f"deep.{suffix}")
+    for _ in range(2):  # read, and from the cache
+        with pytest.warns(UserWarning, match=rf"1 of more than 8 bits .* nearly black \(dim.{suffix}\)$"):
+            images = folder(root, 24, progress=False)
+    assert images[1].max() < 0.004 < images[0].max()
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_where_zero_is_white(root, dtype):
     top = np.iinfo(dtype).max
