@@ -8,6 +8,7 @@ and JupyterLab refuse the same values.
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ _BOUNDS = {
     "below": (operator.lt, "below"),
 }
 _OTHERS = ("multiple_of", "items", "least_items", "rising")
+_TEXTS = ("folder", "file", "recipe")
 
 
 def check_parameters(chapter: str, namespace: Mapping[str, Any]) -> None:
@@ -48,6 +50,10 @@ def check_parameters(chapter: str, namespace: Mapping[str, Any]) -> None:
 
 def check(chapter: Chapter, values: Mapping[str, Any]) -> None:
     """InputError if one of the chapter's parameters, all of which are in `values`, is not allowed."""
+    profiles = sorted(path.stem for path in (Path(chapter.path).parent / "profiles").glob("*.yaml"))
+    if "profile" in values and str(values["profile"]).partition(",")[0] not in profiles:
+        raise InputError(f"parameter profile of {chapter.stem} must be one of {', '.join(profiles)}, "
+                         f"got {values['profile']!r}")
     for name, rules in load(chapter).items():
         if not _holds(rules, values[name], values):
             raise InputError(f"parameter {name} of {chapter.stem} must be {_said(rules, values)}, got {values[name]!r}")
@@ -69,10 +75,10 @@ def load(chapter: Chapter) -> dict[str, dict[str, Any]]:
         if name not in known:
             raise InputError(f"ranges.yaml: {chapter.stem} has no parameter {name!r}")
         for rule, bound in rules.items():
-            if rule not in (*_BOUNDS, *_OTHERS):
-                allowed = ", ".join([*_BOUNDS, *_OTHERS])
+            if rule not in (*_BOUNDS, *_OTHERS, *_TEXTS):
+                allowed = ", ".join([*_BOUNDS, *_OTHERS, *_TEXTS])
                 raise InputError(f"ranges.yaml: {rule!r} of {name} in {chapter.stem} must be one of {allowed}")
-            if isinstance(bound, str) and bound not in known:
+            if isinstance(bound, str) and rule not in _TEXTS and bound not in known:
                 raise InputError(f"ranges.yaml: {name} of {chapter.stem} names the unknown parameter {bound!r}")
     return ranges
 
@@ -84,10 +90,30 @@ def _holds(rules: dict[str, Any], value, values: Mapping[str, Any]) -> bool:
         if rules.get("rising") and any(a >= b for a, b in zip(value, value[1:])):
             return False
         return all(_holds(rules, element, values) for element in value)
+    if isinstance(value, str):
+        return _text_holds(rules, value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return True  # of texts only the type is checked
+        return True
     inside = all(_BOUNDS[rule][0](value, _number(bound, values)) for rule, bound in rules.items() if rule in _BOUNDS)
     return inside and value % rules.get("multiple_of", value or 1) == 0
+
+
+def _text_holds(rules: dict[str, Any], value: str) -> bool:
+    if "recipe" in rules:
+        return value in _families(rules["recipe"])
+    if value == "" or not {"folder", "file"} & set(rules):
+        return True  # "" asks for what the chapter has itself
+    path = Path(value).expanduser()
+    return path.is_dir() if "folder" in rules else path.is_file()
+
+
+def _families(pattern: str) -> list[str]:
+    """What the star stands for in the names of the stored recipes that are like `pattern`; PyTorch is not needed."""
+    before, _, after = pattern.partition("*")
+    expression = re.compile(f"{re.escape(before)}(.+){re.escape(after).replace(re.escape('*'), '.*')}")
+    folders = (root() / "gahb" / "weights", root() / "notebooks" / "weights")
+    found = [expression.fullmatch(path.stem) for folder in folders for path in folder.glob("*.yaml")]
+    return sorted({match[1] for match in found if match})
 
 
 def _number(bound, values: Mapping[str, Any]):
@@ -102,6 +128,10 @@ def _said(rules: dict[str, Any], values: Mapping[str, Any]) -> str:
             bounds.append(f"{_BOUNDS[rule][1]} {f'{bound} = {values[bound]!r}' if isinstance(bound, str) else bound}")
         elif rule == "multiple_of":
             bounds.append(f"a multiple of {bound}")
+        elif rule == "recipe":
+            bounds.append(f"among {', '.join(_families(bound))}, which have recipes {bound.replace('*', 'NAME', 1)}")
+        elif rule in _TEXTS:
+            bounds.append(f"a {rule} that is there, or ''")
     said = " and ".join(bounds)
     if not {"items", "least_items", "rising"} & set(rules):
         return said

@@ -65,6 +65,49 @@ def test_refused(chapter, changes, message):
     assert message in str(refused.value)
 
 
+@pytest.fixture
+def texts(tree, monkeypatch):
+    """A chapter with texts that must be there: a folder, a file, recipes."""
+    monkeypatch.setenv("GAHB_ROOT", str(tree))
+    monkeypatch.setenv("HOME", str(tree))
+    (tree / "notebooks" / "ranges.yaml").write_text(
+        '01_tiny: {pictures: {folder: true}, weights: {file: true}, names: {recipe: "*-n*-first", least_items: 1}}'
+    )
+    for name in ("disks-n10-first", "a-b-n1-first", "disks-n10-second", "leaves"):
+        (tree / "notebooks" / "weights").mkdir(exist_ok=True)
+        (tree / "notebooks" / "weights" / f"{name}.yaml").write_text("")
+    return write(tree, "01_tiny", parameters="""
+pictures = ""
+weights = ""
+names = ["disks"]
+profile = "book"
+""")  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{}, {"pictures": "~/notebooks"}, {"weights": "~/notebooks/ranges.yaml"},
+                                     {"names": ["a-b", "disks"]}, {"profile": "smoke, names=['a-b']"}])  # fmt: skip
+def test_texts_allowed(texts, changes):
+    ranges.check(texts, {**chapters.parameters(texts), **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pictures": "~/nowhere"}, "pictures of 01_tiny must be a folder that is there, or '', got '~/nowhere'"),
+        ({"pictures": "~/notebooks/ranges.yaml"}, "must be a folder that is there, or ''"),
+        ({"weights": "~/notebooks"}, "weights of 01_tiny must be a file that is there, or '', got '~/notebooks'"),
+        ({"names": ["disks", "leaves"]}, "names of 01_tiny must be a list of at least 1 values among a-b, disks, which "
+                                         "have recipes NAME-n*-first, got ['disks', 'leaves']"),
+        ({"names": []}, "names of 01_tiny must be a list of at least 1 values among"),
+        ({"profile": "vast"}, "profile of 01_tiny must be one of book, paper, smoke, got 'vast'"),
+    ],
+)  # fmt: skip
+def test_texts_refused(texts, changes, message):
+    with pytest.raises(InputError) as refused:
+        ranges.check(texts, {**chapters.parameters(texts), **changes})
+    assert message in str(refused.value)
+
+
 def test_a_chapter_is_not_run_with_such_a_value(chapter, tree, monkeypatch):
     monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: pytest.fail("it ran"))
     with pytest.raises(InputError, match="parameter size of 01_tiny must be at least 4"):
