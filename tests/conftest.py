@@ -57,9 +57,9 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(items):
-    """First the chapters, then what needs neither them nor the pages, and last the tests of the pages built of them.
+    """First the chapters, then one test of the pages, then what needs neither, and last the other tests of the pages.
 
-    So no worker waits for the pages while there is something else to do.
+    So one worker builds the pages while the others have something else to do.
     """
 
     def place(item) -> int:
@@ -67,6 +67,9 @@ def pytest_collection_modifyitems(items):
         return 2 if "site" in needs else 0 if "smoke_run" in needs else 1
 
     items.sort(key=place)
+    places = [place(item) for item in items]
+    if 2 in places:
+        items.insert(places.count(0), items.pop(places.index(2)))
     for item in items:
         if place(item) != 1:
             item.add_marker(pytest.mark.timeout(1800))

@@ -20,7 +20,7 @@ REASON = why_not()
 REQUIRED = os.environ.get("GAHB_REQUIRE_BROWSER") == "1"
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(REASON is not None and not REQUIRED, reason=f"JupyterLab is not opened: {REASON}"),
 ]
 

@@ -112,7 +112,7 @@ def test_an_executed_notebook_keeps_the_pictures():
         "widget = frames(pictures, {'t': [0, 1]}, alt='ramps')\nwidget.value = [1]\nwidget"
     )
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     kept = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values()
     (entry,) = [widget for widget in kept if "captions" in widget["state"]]
     (buffer,) = entry["buffers"]

@@ -80,7 +80,7 @@ def javascript(node, tmp_path_factory):
         )
         done = subprocess.run(
             [node, "--input-type=module", "-e", script],
-            capture_output=True, encoding="utf-8", timeout=60, check=False,
+            capture_output=True, encoding="utf-8", timeout=600, check=False,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -241,7 +241,7 @@ def test_an_executed_notebook_keeps_the_widget():
         "widget"
     )
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=6000, kernel_name="python3").execute()
     kept = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values()
     (state,) = [widget["state"] for widget in kept if "covariances" in widget["state"]]
     assert state["covariances"] == [[[1, 0], [0, 0]]]
