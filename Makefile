@@ -82,7 +82,7 @@ test: setup $(VENV)/.triton vendor
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 # what is read and not run; html-validate looks at the pages that `make book` has left
-lint: setup vendor
+lint: setup $(VENV)/.triton vendor
 	@$(BIN)/python -m pytest -n 0 -q -m lint $(ARGS)
 
 # tests/unit.txt lists them: they need no chapter, no page and no Jupyter

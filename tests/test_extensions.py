@@ -56,6 +56,22 @@ def test_links_from_source_to_documentation_lead_somewhere(ext, tmp_path):
     assert ext("html_fixes").without_dead_backlinks(f"{there} and {gone}.", tmp_path / "_modules") == f"{there} and ."
 
 
+def test_source_code_is_valid_html(ext):
+    page = """<ul><li><a href="a.html">a</a></li>
+<li><a href="b.html">b</a></li>
+<ul><li><a href="b/c.html">b.c</a></li>
+</ul></ul>
+
+</article><div><pre>
+<div class="viewcode-block" id="f">
+<span>def</span></div>
+</pre></div>"""
+    better = ext("html_fixes").valid_source_code(page)
+    assert better.count("<ul>") == better.count("</ul>") == 1 and better.count("<li>") == 3
+    assert '<pre>\n<span class="viewcode-block" id="f">\n<span>def</span></span>\n</pre></div>' in better
+    assert better.count("<div>") == better.count("</div>") == 1
+
+
 # -------------------------------------------------------------- chapter_head
 
 
@@ -158,6 +174,11 @@ Parameters
 x, y : points, $x_k$
     of any shape.
 
+Returns
+-------
+One number, and $x$
+where it stands.
+
 Raises
 ------
 ValueError : if $x_k$ is
@@ -177,6 +198,7 @@ Examples
     assert out.startswith(r"Costs ``$5``, and \ :math:`\sigma`\ -noise;")
     assert ".. math::\n\n    a\n    = b\n" in out
     assert r"**x, y** -- points, \ :math:`x_k`" in out and "of any shape." in out
+    assert ":returns: One number, and \\ :math:`x`\\  where it stands." in out
     assert r":raises ValueError: if \ :math:`x_k`\  is" in out and "negative." in out
     assert ":raises TypeError: where `y` is no tensor;" in out and "\n    or `x` is none." in out
     assert ":raises KeyError: for a name." in out

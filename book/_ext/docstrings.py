@@ -7,7 +7,7 @@ In gahb a docstring has `$…$` and `$$…$$` formulas, and its sections list
 where the numpydoc format has the description on the line below the name, and
 after the colon a type, which gahb's docstrings say in words. Formulas become
 math roles and blocks here, and descriptions go to the line below, those of errors
-also where no colon stands before them; sections, parameters, errors and examples
+also where no colon stands before them, and what is returned is one description; sections, parameters, errors and examples
 are napoleon's.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 
 LISTS = ("Parameters", "Other Parameters", "Attributes", "Raises")
+READ = (*LISTS, "Returns")
 ENTRY = re.compile(r"(?P<names>[\w*, ]+?) : (?P<text>.*)")
 ERROR = re.compile(r"(?P<names>\w*(?:Error|Exception|Interrupt))(?: :)? (?P<text>.*)")
 CODE = re.compile(r"(``.+?``|^[ ]*(?:>>>|\.\.\.) [^\n]*$)", flags=re.DOTALL | re.MULTILINE)  # in a line, in an example
@@ -43,16 +44,21 @@ def _role(match: re.Match) -> str:
 
 
 def descriptions_below(lines: list[str]) -> list[str]:
-    """In the sections that list names, `name : text` as the name and, on the next line, the text."""
+    """In the sections that list names, `name : text` as the name and, on the next line, the text.
+
+    What is returned comes to stand on one line.
+    """
     out: list[str] = []
     section = ""
     for line, following in zip(lines, [*lines[1:], ""]):
         heads = bool(re.fullmatch(r"-{3,}", following))
         if heads:
-            section = line if line in LISTS else ""
-        entry = (ERROR if section == "Raises" else ENTRY).fullmatch(line) if section else None
+            section = line if line in READ else ""
+        entry = (ERROR if section == "Raises" else ENTRY).fullmatch(line) if section in LISTS else None
         if entry:
             out += [entry["names"], f"    {entry['text']}"]
+        elif section == "Returns" and line and out[-1] and not (heads or {line[:3], out[-1][:3]} & {"---"}):
+            out[-1] += f" {line.strip()}"  # one description, not one item a line
         elif section == "Raises" and re.match(r"[^\s-]", line) and not heads and " " in line:
             out.append(f"    {line}")  # a sentence about an error goes on
         else:

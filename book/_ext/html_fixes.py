@@ -95,6 +95,19 @@ def without_dead_backlinks(page: str, folder: Path) -> str:
     return re.sub(r'<a class="viewcode-back" href="(?P<page>[^"#]*)#(?P<id>[^"]*)">\[docs\]</a>', link, page)
 
 
+def valid_source_code(page: str) -> str:
+    """A page of sphinx.ext.viewcode, whose blocks stand where only phrases may, and whose lists stand in lists."""
+
+    def phrases(match: re.Match) -> str:
+        return match[0].replace("<div class=", "<span class=").replace("</div>", "</span>")
+
+    def one_list(match: re.Match) -> str:
+        return match[0][:4] + re.sub(r"</?ul>", "", match[0][4:]) + "</ul>"
+
+    page = re.sub(r"<pre>.*?</pre>", phrases, page, flags=re.DOTALL)
+    return re.sub(r"<ul>(?:</?ul>|<li><a [^>]*>[^<]*</a></li>|\s)*</ul>(?=\s*</article>)", one_list, page)
+
+
 def fix_pages(app: Sphinx, error: Exception | None) -> None:
     """Handler of build-finished: every page is fixed in place, and the book's front door gets a title."""
     if error or app.builder.format != "html":
@@ -105,6 +118,8 @@ def fix_pages(app: Sphinx, error: Exception | None) -> None:
             continue
         page, place = path.read_text(encoding="utf-8"), path.parent
         better = without_dead_backlinks(lazy_pictures(fixed(page), place), place)
+        if "_modules" in path.relative_to(out).parts:
+            better = valid_source_code(better)
         if better != page:
             path.write_text(better, encoding="utf-8")
     if (root := app.config.root_doc) != "index":
