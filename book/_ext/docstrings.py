@@ -7,7 +7,8 @@ In gahb a docstring has `$…$` and `$$…$$` formulas, and its sections list
 where the numpydoc format has the description on the line below the name, and
 after the colon a type, which gahb's docstrings say in words. Formulas become
 math roles and blocks here, and descriptions go to the line below, those of errors
-also where no colon stands before them, and what is returned is one description; sections, parameters, errors and examples
+also where no colon stands before them, and what is returned becomes one
+description; sections, parameters, errors and examples
 are napoleon's.
 """
 
