@@ -51,7 +51,7 @@ def check_parameters(chapter: str, namespace: Mapping[str, Any]) -> None:
 def check(chapter: Chapter, values: Mapping[str, Any]) -> None:
     """InputError if one of the chapter's parameters, all of which are in `values`, is not allowed."""
     profiles = sorted(path.stem for path in (Path(chapter.path).parent / "profiles").glob("*.yaml"))
-    if "profile" in values and str(values["profile"]).partition(",")[0] not in profiles:
+    if profiles and str(values["profile"]).partition(",")[0] not in profiles:
         raise InputError(f"parameter profile of {chapter.stem} must be one of {', '.join(profiles)}, "
                          f"got {values['profile']!r}")
     for name, rules in load(chapter).items():
