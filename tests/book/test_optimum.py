@@ -45,7 +45,7 @@ def test_the_answers_of_the_book_are_what_is_computed_now():
     stored = answers(32, 2.0)
     level = stored.question.sigmas.index(0.2)
     y = stored.images[:1] + 0.2 * stored.question.noise()[:1]
-    found = stored.question.denoiser().integrate(y, 0.2)
+    found = gahb.OptimalCAlpha(32, 2.0, accuracy=0.03).integrate(y, 0.2)
     difference = (found.mean - stored.mean[level, :1]).square().mean()
     assert difference < 4 * (stored.error[level, 0] + found.error)
     assert (stored.error.sum(dim=1) < 0.02 * stored.variance.sum(dim=1)).all()
