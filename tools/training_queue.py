@@ -57,6 +57,7 @@ def single() -> Iterator[tuple[str, dict]]:
         yield f"calpha-{alpha}", recipe(LARGE, c_alpha(alpha), 6000)
     yield "disks", recipe(LARGE, dict(kind="disks", size=32), 6000)
     yield "calpha-2-spectral", recipe(LARGE, c_alpha(2, convention="spectral"), 6000)
+    yield "disks-narrow", recipe(SMALL, dict(kind="disks", size=32), 6000)  # as wide as the next
     yield "disks-shuffled", recipe(SMALL, dict(kind="disks", size=32, shuffle=0), 6000)
     yield "background-2-shuffled", recipe(SMALL, c_alpha(2, **FIELDS, shuffle=0), 6000)
 

@@ -107,7 +107,7 @@ def recipe(name: str | os.PathLike) -> Recipe:
     >>> import gahb
     >>> recipe = gahb.zoo.recipe("disks")
     >>> recipe.network
-    {'kind': 'UNet', 'width': 32, 'depth': 2}
+    {'kind': 'UNet', 'width': 32, 'depth': 3}
     >>> recipe.test_images(3).shape  # disks that the network was not trained on
     torch.Size([3, 1, 32, 32])
     """
