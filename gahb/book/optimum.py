@@ -21,6 +21,7 @@ from torch import Tensor
 from .._files import replacing, root
 from .._progress import bar
 from .._validate import InputError
+from ..contract import Denoiser, denoise
 from ..denoisers.optimal_calpha import OptimalCAlpha
 from ..images import c_alpha
 
@@ -76,6 +77,38 @@ class Answers:
     def per_image(self) -> Tensor:
         """Squared error (S, n), mean over pixels: as :attr:`gahb.measure.risk.PSNRCurve.per_image` of a denoiser."""
         return (self.mean - self.images).double().square().flatten(2).mean(dim=2)
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """The S noise levels."""
+        return self.question.sigmas
+
+    @property
+    def noise(self) -> Tensor:
+        """Unit noise (n, 1, size, size) of these images, one for all levels."""
+        return self.question.noise()[: len(self.images)]
+
+    def distance(self, denoiser: Denoiser) -> Tensor:
+        r"""$\|f(y) - f^\star(y)\|^2$ (S, n), mean over pixels, less the error of the integration.
+
+        The stored answer is $f^\star(y)$ plus an error of its own, which on average
+        adds its square to the distance.
+        """
+        rows = []
+        for sigma, mean, error in zip(self.sigmas, self.mean, self.error, strict=True):
+            difference = denoise(denoiser, self.images + sigma * self.noise, sigma) - mean
+            rows.append(difference.double().square().flatten(1).mean(dim=1) - error)
+        return torch.stack(rows)
+
+    def risk(self, denoiser: Denoiser) -> Tensor:
+        r"""Expected squared error (S, n) of a denoiser given y, mean over pixels.
+
+        $$\mathbb E[\|f(y) - x\|^2 \mid y] = \|f(y) - f^\star(y)\|^2 + \mathbb E[\|x - f^\star(y)\|^2 \mid y]$$
+
+        The second term is :attr:`variance`, the risk of the optimum itself.
+        Its mean over y is the MSE, with less scatter than that of squared errors.
+        """
+        return self.variance + self.distance(denoiser)
 
 
 def answers(size: int = 32, alpha: float = 2.0, *, folder: Path | None = None) -> Answers:

@@ -7,7 +7,7 @@ import torch
 
 import gahb
 from gahb._validate import InputError
-from gahb.book.optimum import Question, answers, compute
+from gahb.book.optimum import Answers, Question, answers, compute
 
 SMALL = Question(4, 2.0, sigmas=(0.5,), count=2)
 
@@ -49,3 +49,22 @@ def test_the_answers_of_the_book_are_what_is_computed_now():
     difference = (found.mean - stored.mean[level, :1]).square().mean()
     assert difference < 4 * (stored.error[level, 0] + found.error)
     assert (stored.error.sum(dim=1) < 0.02 * stored.variance.sum(dim=1)).all()
+
+
+def test_the_risk_of_a_denoiser_given_y():
+    """A denoiser that is off by 0.3 has that square for its distance, less the error of the integration."""
+    question = Question(4, 2.0, sigmas=(0.5, 1.0), count=2)
+    images, zero = question.images(), torch.zeros(2, 2, dtype=torch.float64)
+    mean = torch.stack([images + 0.25 * sigma * question.noise() for sigma in question.sigmas])
+    stored = Answers(question, images, mean, zero + 0.01, zero + 0.2)
+    found = stored.distance(lambda y, sigma=None: images + 0.25 * (y - images) + 0.3)
+    torch.testing.assert_close(found, zero + 0.09 - 0.01, rtol=0, atol=1e-6)
+    found = stored.risk(lambda y, sigma=None: images + 0.25 * (y - images) + 0.3)
+    torch.testing.assert_close(found, zero + 0.2 + 0.08, rtol=0, atol=1e-6)
+
+
+def test_the_answers_agree_with_what_the_squared_errors_say():
+    """Given y, the mean squared error is the posterior variance."""
+    stored = answers(32, 2.0)
+    ratio = stored.per_image.mean() / stored.variance.mean()
+    assert 0.6 < ratio < 1.5
