@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .._files import replacing, root
 from .._progress import bar
-from .._validate import InputError
+from .._validate import InputError, positive_int
 from ..contract import Denoiser, denoise
 from ..denoisers.optimal_calpha import OptimalCAlpha
 from ..images import c_alpha
@@ -96,7 +96,8 @@ class Answers:
         """
         rows = []
         for sigma, mean, error in zip(self.sigmas, self.mean, self.error, strict=True):
-            difference = denoise(denoiser, self.images + sigma * self.noise, sigma) - mean
+            with torch.no_grad():
+                difference = denoise(denoiser, self.images + sigma * self.noise, sigma) - mean
             rows.append(difference.double().square().flatten(1).mean(dim=1) - error)
         return torch.stack(rows)
 
@@ -111,10 +112,24 @@ class Answers:
         return self.variance + self.distance(denoiser)
 
 
-def answers(size: int = 32, alpha: float = 2.0, *, folder: Path | None = None) -> Answers:
+def answered(size: int = 32, alpha: float = 2.0, *, folder: Path | None = None) -> int:
+    """How many images :func:`answers` has for a size and α, 0 where there is no file.
+
+    >>> import tempfile
+    >>> from gahb.book.optimum import answered
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     answered(4, 2.0, folder=folder)
+    0
+    """
+    path = _folder(folder) / Question(size, alpha).name
+    return _complete(_read(path)[1]) if path.exists() else 0
+
+
+def answers(size: int = 32, alpha: float = 2.0, *, count: int | None = None, folder: Path | None = None) -> Answers:
     """The stored answers for a size and α: of the first images for which every noise level is there.
 
-    Raises InputError where there are none.
+    With `count`, of that many images at most. Raises InputError where there
+    are none.
 
     >>> import tempfile
     >>> from gahb.book.optimum import Question, answers, compute
@@ -127,13 +142,13 @@ def answers(size: int = 32, alpha: float = 2.0, *, folder: Path | None = None) -
     path = _folder(folder) / Question(size, alpha).name
     if not path.exists():
         raise InputError(f"{path} is not there: python tools/optimum.py --sizes {size} --alphas {alpha:g} computes it")
-    question, stored = _read(path)
-    done = stored["error"].isfinite().all(dim=0).int().cumprod(dim=0)
-    n = int(done.sum())
+    question, kept = _read(path)
+    n = _complete(kept)
     if n == 0:
         raise InputError(f"{path} has no image whose noise levels are all there yet: go on with tools/optimum.py")
-    mean = 0.5 + SCALE * stored["mean"][:, :n].float()
-    return Answers(question, question.images()[:n], mean, stored["error"][:, :n], stored["variance"][:, :n])
+    n = n if count is None else min(n, positive_int("count", count))
+    mean = 0.5 + SCALE * kept["mean"][:, :n].float()
+    return Answers(question, question.images()[:n], mean, kept["error"][:, :n], kept["variance"][:, :n])
 
 
 def compute(questions: Sequence[Question], *, count: int = COUNT, minutes: float | None = None,
@@ -152,6 +167,11 @@ def compute(questions: Sequence[Question], *, count: int = COUNT, minutes: float
             return len(left) - done
         _answer(question, level, index, folder)
     return 0
+
+
+def _complete(stored: dict[str, Tensor]) -> int:
+    """How many of the first images have an answer at every noise level."""
+    return int(stored["error"].isfinite().all(dim=0).int().cumprod(dim=0).sum())
 
 
 def _missing(questions: Sequence[Question], count: int, folder: Path) -> Iterator[tuple[Question, int, int]]:

@@ -53,11 +53,11 @@ def decibels(worse: Tensor, better: Tensor) -> tuple[float, float]:
     r"""How many dB one mean squared error lies above another, mean over S noise levels, and its standard error.
 
     $$\frac1S \sum_s 10\log_{10} \frac{\bar a_s}{\bar b_s}, \qquad
-      \text{of each image}\quad \frac{10}{S \ln 10} \sum_s \Bigl(\frac{a_{si}}{\bar a_s} - \frac{b_{si}}{\bar b_s}\Bigr)$$
+      t_i = \frac{10}{S \ln 10} \sum_s \Bigl(\frac{a_{si}}{\bar a_s} - \frac{b_{si}}{\bar b_s}\Bigr)$$
 
-    with means over images. The standard error is that of the mean of the terms
-    on the right (delta method): it is over images, which are the same at all
-    levels and for both.
+    with means over the n images. The standard error is that of the mean of the
+    $t_i$ (delta method): it is over images, which are the same at all levels and
+    for both.
 
     Parameters
     ----------
