@@ -88,18 +88,21 @@ class Answers:
         """Unit noise (n, 1, size, size) of these images, one for all levels."""
         return self.question.noise()[: len(self.images)]
 
+    def differences(self, denoiser: Denoiser) -> Tensor:
+        r"""$f(y) - f^\star(y)$ of a denoiser f, (S, n, 1, size, size)."""
+        rows = []
+        for sigma, mean in zip(self.sigmas, self.mean, strict=True):
+            with torch.no_grad():
+                rows.append(denoise(denoiser, self.images + sigma * self.noise, sigma).double() - mean)
+        return torch.stack(rows)
+
     def distance(self, denoiser: Denoiser) -> Tensor:
         r"""$\|f(y) - f^\star(y)\|^2$ (S, n), mean over pixels, less the error of the integration.
 
         The stored answer is $f^\star(y)$ plus an error of its own, which on average
         adds its square to the distance.
         """
-        rows = []
-        for sigma, mean, error in zip(self.sigmas, self.mean, self.error, strict=True):
-            with torch.no_grad():
-                difference = denoise(denoiser, self.images + sigma * self.noise, sigma) - mean
-            rows.append(difference.double().square().flatten(1).mean(dim=1) - error)
-        return torch.stack(rows)
+        return self.differences(denoiser).square().flatten(2).mean(dim=2) - self.error
 
     def risk(self, denoiser: Denoiser) -> Tensor:
         r"""Expected squared error (S, n) of a denoiser given y, mean over pixels.

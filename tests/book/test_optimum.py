@@ -62,6 +62,9 @@ def test_the_risk_of_a_denoiser_given_y():
     torch.testing.assert_close(found, zero + 0.09 - 0.01, rtol=0, atol=1e-6)
     found = kept.risk(lambda y, sigma=None: images + 0.25 * (y - images) + 0.3)
     torch.testing.assert_close(found, zero + 0.2 + 0.08, rtol=0, atol=1e-6)
+    found = kept.differences(lambda y, sigma=None: y)
+    expected = torch.stack([0.75 * sigma * question.noise() for sigma in question.sigmas])
+    torch.testing.assert_close(found, expected.double(), rtol=0, atol=1e-6)
 
 
 def test_the_answers_agree_with_what_the_squared_errors_say():
