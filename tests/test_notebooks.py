@@ -13,7 +13,9 @@ from gahb.book import chapters, ledger, ranges, running
 
 BOOK = Path(__file__).resolve().parent.parent
 CHAPTERS = chapters.chapters(BOOK)
-NOT_YET = ("03_transition", "04_harmonic_bases", "05_calpha")  # dense cells, as in notebooks/ruff.toml
+NOT_YET = ("03_transition", "04_harmonic_bases")  # dense cells, as in notebooks/ruff.toml
+# of claims that were fixed before their networks were trained, or before the optimum was computed for their images
+AWAITED = {"calpha.trained", *(f"calpha.full-{a}" for a in (1, 3, 4)), *(f"calpha.full-slope-{a}" for a in (1, 3, 4))}
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=[c.stem for c in CHAPTERS])
 
 
@@ -117,7 +119,7 @@ def test_runs_in_the_smoke_profile(chapter, smoke_run):
     checked = running.claims_of(out)
     assert {claim.verdict for claim in checked} <= {"not judged"}
     expected = {entry.id for entry in ledger.load(BOOK) if entry.chapter == chapter.stem}
-    assert {claim.id for claim in checked} == expected, "every claim of the chapter is checked, and no other"
+    assert {claim.id for claim in checked} == expected - AWAITED, "every claim of the chapter is checked, and no other"
     executed = nbformat.read(out, 4)
     for cell in executed.cells:  # a figure's caption goes to every output of its cell
         if "figure" in cell.metadata.get("mystnb", {}):

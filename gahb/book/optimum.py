@@ -20,7 +20,8 @@ from torch import Tensor
 
 from .._files import replacing, root
 from .._progress import bar
-from .._validate import InputError
+from .._validate import InputError, positive_int
+from ..contract import Denoiser, denoise
 from ..denoisers.optimal_calpha import OptimalCAlpha
 from ..images import c_alpha
 
@@ -77,11 +78,61 @@ class Answers:
         """Squared error (S, n), mean over pixels: as :attr:`gahb.measure.risk.PSNRCurve.per_image` of a denoiser."""
         return (self.mean - self.images).double().square().flatten(2).mean(dim=2)
 
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """The S noise levels."""
+        return self.question.sigmas
 
-def answers(size: int = 32, alpha: float = 2.0, *, folder: Path | None = None) -> Answers:
+    @property
+    def noise(self) -> Tensor:
+        """Unit noise (n, 1, size, size) of these images, one for all levels."""
+        return self.question.noise()[: len(self.images)]
+
+    def differences(self, denoiser: Denoiser) -> Tensor:
+        r"""$f(y) - f^\star(y)$ of a denoiser f, (S, n, 1, size, size)."""
+        rows = []
+        for sigma, mean in zip(self.sigmas, self.mean, strict=True):
+            with torch.no_grad():
+                rows.append(denoise(denoiser, self.images + sigma * self.noise, sigma).double() - mean)
+        return torch.stack(rows)
+
+    def distance(self, denoiser: Denoiser) -> Tensor:
+        r"""$\|f(y) - f^\star(y)\|^2$ (S, n), mean over pixels, less the error of the integration.
+
+        The stored answer is $f^\star(y)$ plus an error of its own, which on average
+        adds its square to the distance.
+        """
+        return self.differences(denoiser).square().flatten(2).mean(dim=2) - self.error
+
+    def risk(self, denoiser: Denoiser) -> Tensor:
+        r"""Expected squared error (S, n) of a denoiser given y, mean over pixels.
+
+        $$\mathbb E[\|f(y) - x\|^2 \mid y] = \|f(y) - f^\star(y)\|^2 + \mathbb E[\|x - f^\star(y)\|^2 \mid y]$$
+
+        The second term is :attr:`variance`, the risk of the optimum itself.
+        Its mean over y is the MSE, with less scatter than that of squared errors.
+        """
+        return self.variance + self.distance(denoiser)
+
+
+def answered(size: int = 32, alpha: float = 2.0, *, folder: Path | None = None) -> int:
+    """How many images :func:`answers` has for a size and α, 0 where there is no file.
+
+    >>> import tempfile
+    >>> from gahb.book.optimum import answered
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     answered(4, 2.0, folder=folder)
+    0
+    """
+    path = _folder(folder) / Question(size, alpha).name
+    return _complete(_read(path)[1]) if path.exists() else 0
+
+
+def answers(size: int = 32, alpha: float = 2.0, *, count: int | None = None, folder: Path | None = None) -> Answers:
     """The stored answers for a size and α: of the first images for which every noise level is there.
 
-    Raises InputError where there are none.
+    With `count`, of that many images at most. Raises InputError where there
+    are none.
 
     >>> import tempfile
     >>> from gahb.book.optimum import Question, answers, compute
@@ -94,13 +145,13 @@ def answers(size: int = 32, alpha: float = 2.0, *, folder: Path | None = None) -
     path = _folder(folder) / Question(size, alpha).name
     if not path.exists():
         raise InputError(f"{path} is not there: python tools/optimum.py --sizes {size} --alphas {alpha:g} computes it")
-    question, stored = _read(path)
-    done = stored["error"].isfinite().all(dim=0).int().cumprod(dim=0)
-    n = int(done.sum())
+    question, kept = _read(path)
+    n = _complete(kept)
     if n == 0:
         raise InputError(f"{path} has no image whose noise levels are all there yet: go on with tools/optimum.py")
-    mean = 0.5 + SCALE * stored["mean"][:, :n].float()
-    return Answers(question, question.images()[:n], mean, stored["error"][:, :n], stored["variance"][:, :n])
+    n = n if count is None else min(n, positive_int("count", count))
+    mean = 0.5 + SCALE * kept["mean"][:, :n].float()
+    return Answers(question, question.images()[:n], mean, kept["error"][:, :n], kept["variance"][:, :n])
 
 
 def compute(questions: Sequence[Question], *, count: int = COUNT, minutes: float | None = None,
@@ -119,6 +170,11 @@ def compute(questions: Sequence[Question], *, count: int = COUNT, minutes: float
             return len(left) - done
         _answer(question, level, index, folder)
     return 0
+
+
+def _complete(stored: dict[str, Tensor]) -> int:
+    """How many of the first images have an answer at every noise level."""
+    return int(stored["error"].isfinite().all(dim=0).int().cumprod(dim=0).sum())
 
 
 def _missing(questions: Sequence[Question], count: int, folder: Path) -> Iterator[tuple[Question, int, int]]:

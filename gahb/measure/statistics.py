@@ -49,6 +49,42 @@ def ratio_of_means(a: Tensor, b: Tensor) -> tuple[float, float]:
     return ratio.item(), ((a - ratio * b).std() / b.mean().abs() / math.sqrt(len(a))).item()
 
 
+def decibels(worse: Tensor, better: Tensor) -> tuple[float, float]:
+    r"""How many dB one mean squared error lies above another, mean over S noise levels, and its standard error.
+
+    $$\frac1S \sum_s 10\log_{10} \frac{\bar a_s}{\bar b_s}, \qquad
+      t_i = \frac{10}{S \ln 10} \sum_s \Bigl(\frac{a_{si}}{\bar a_s} - \frac{b_{si}}{\bar b_s}\Bigr)$$
+
+    with means over the n images. The standard error is that of the mean of the
+    $t_i$ (delta method): it is over images, which are the same at all levels and
+    for both.
+
+    Parameters
+    ----------
+    worse, better : paired squared errors a and b, (S, n), or (n,) for one level.
+
+    Raises
+    ------
+    ValueError unless both have one shape, with n ≥ 2.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> errors = torch.rand(3, 8, generator=torch.Generator().manual_seed(0))
+    >>> gap, stderr = gahb.statistics.decibels(10 * errors, errors)
+    >>> round(gap, 6), round(stderr, 6)
+    (10.0, 0.0)
+    """
+    if worse.shape != better.shape or worse.ndim not in (1, 2) or worse.shape[-1] < 2:
+        raise ValueError("worse and better must be of one shape (S, n) or (n,) with n ≥ 2, got "
+                         f"{tuple(worse.shape)} and {tuple(better.shape)}")
+    a, b = (torch.atleast_2d(errors.detach().cpu().double()) for errors in (worse, better))
+    gaps = 10 * (a.mean(dim=1) / b.mean(dim=1)).log10()
+    relative = a / a.mean(dim=1, keepdim=True) - b / b.mean(dim=1, keepdim=True)  # (S, n)
+    _, error = mean_and_error(10 / math.log(10) * relative.mean(dim=0))
+    return gaps.mean().item(), error.item()
+
+
 def combined_error(*parts: tuple[float, float]) -> tuple[float, float]:
     r"""Standard error of a sum of independent errors, and its degrees of freedom.
 

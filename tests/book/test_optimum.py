@@ -7,7 +7,7 @@ import torch
 
 import gahb
 from gahb._validate import InputError
-from gahb.book.optimum import Question, answers, compute
+from gahb.book.optimum import Answers, Question, answered, answers, compute
 
 SMALL = Question(4, 2.0, sigmas=(0.5,), count=2)
 
@@ -18,8 +18,9 @@ def test_answers_are_kept_and_gone_on_with(tmp_path):
         answers(4, 2.0, folder=tmp_path)
     assert compute([SMALL], count=1, folder=tmp_path) == 0
     before = answers(4, 2.0, folder=tmp_path)
-    assert len(before.images) == 1
+    assert len(before.images) == 1 == answered(4, 2.0, folder=tmp_path)
     assert compute([SMALL], count=2, folder=tmp_path) == 0
+    assert len(answers(4, 2.0, count=1, folder=tmp_path).images) == 1
     found = answers(4, 2.0, folder=tmp_path)
     assert found.question == SMALL and found.mean.shape == (1, 2, 1, 4, 4)
     assert torch.equal(found.mean[:, :1], before.mean)
@@ -42,10 +43,32 @@ def test_the_noise_does_not_depend_on_how_many_images_are_taken(size):
 
 def test_the_answers_of_the_book_are_what_is_computed_now():
     """The first image, at a middle noise level: equal to the integration error of both."""
-    stored = answers(32, 2.0)
-    level = stored.question.sigmas.index(0.2)
-    y = stored.images[:1] + 0.2 * stored.question.noise()[:1]
+    kept = answers(32, 2.0)
+    level = kept.question.sigmas.index(0.2)
+    y = kept.images[:1] + 0.2 * kept.question.noise()[:1]
     found = gahb.OptimalCAlpha(32, 2.0, accuracy=0.03).integrate(y, 0.2)
-    difference = (found.mean - stored.mean[level, :1]).square().mean()
-    assert difference < 4 * (stored.error[level, 0] + found.error)
-    assert (stored.error.sum(dim=1) < 0.02 * stored.variance.sum(dim=1)).all()
+    difference = (found.mean - kept.mean[level, :1]).square().mean()
+    assert difference < 4 * (kept.error[level, 0] + found.error)
+    assert (kept.error.sum(dim=1) < 0.02 * kept.variance.sum(dim=1)).all()
+
+
+def test_the_risk_of_a_denoiser_given_y():
+    """A denoiser that is off by 0.3 has that square for its distance, less the error of the integration."""
+    question = Question(4, 2.0, sigmas=(0.5, 1.0), count=2)
+    images, zero = question.images(), torch.zeros(2, 2, dtype=torch.float64)
+    mean = torch.stack([images + 0.25 * sigma * question.noise() for sigma in question.sigmas])
+    kept = Answers(question, images, mean, zero + 0.01, zero + 0.2)
+    found = kept.distance(lambda y, sigma=None: images + 0.25 * (y - images) + 0.3)
+    torch.testing.assert_close(found, zero + 0.09 - 0.01, rtol=0, atol=1e-6)
+    found = kept.risk(lambda y, sigma=None: images + 0.25 * (y - images) + 0.3)
+    torch.testing.assert_close(found, zero + 0.2 + 0.08, rtol=0, atol=1e-6)
+    found = kept.differences(lambda y, sigma=None: y)
+    expected = torch.stack([0.75 * sigma * question.noise() for sigma in question.sigmas])
+    torch.testing.assert_close(found, expected.double(), rtol=0, atol=1e-6)
+
+
+def test_the_answers_agree_with_what_the_squared_errors_say():
+    """Given y, the mean squared error is the posterior variance."""
+    kept = answers(32, 2.0)
+    ratio = kept.per_image.mean() / kept.variance.mean()
+    assert 0.6 < ratio < 1.5

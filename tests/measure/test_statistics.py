@@ -60,6 +60,31 @@ def test_one_error_alone_stays_as_it_is():
         gahb.statistics.combined_error((0.1, 0))
 
 
+def test_decibels_are_the_mean_of_gaps_with_the_error_of_the_jackknife():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.rand(2, 3, 200, generator=generator, dtype=torch.float64) + 0.5
+    found, error = gahb.statistics.decibels(a, b)
+
+    def gap(kept):
+        return sum(10 * math.log10(p[kept].mean() / q[kept].mean()) for p, q in zip(a, b)) / len(a)
+
+    everything = torch.ones(200, dtype=torch.bool)
+    assert found == pytest.approx(gap(everything), abs=1e-12)
+    left_out = []
+    for i in range(200):
+        kept = everything.clone()
+        kept[i] = False
+        left_out.append(gap(kept))
+    left_out = torch.tensor(left_out, dtype=torch.float64)
+    jackknife = ((left_out - left_out.mean()).square().sum() * 199 / 200).sqrt()
+    assert error == pytest.approx(jackknife.item(), rel=0.01)
+    assert gahb.statistics.decibels(a[0], b[0]) == gahb.statistics.decibels(a[:1], b[:1])
+    with pytest.raises(ValueError, match="one shape"):
+        gahb.statistics.decibels(a, b[0])
+    with pytest.raises(ValueError, match="n ≥ 2"):
+        gahb.statistics.decibels(a[0, :1], b[0, :1])
+
+
 def test_rank_correlation_is_spearmans():
     from scipy.stats import spearmanr
 
