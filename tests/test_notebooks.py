@@ -14,7 +14,7 @@ from gahb.book import chapters, ledger, ranges, running
 
 BOOK = Path(__file__).resolve().parent.parent
 CHAPTERS = chapters.chapters(BOOK)
-NOT_YET = ("03_transition", "04_harmonic_bases", "05_calpha", "06_manifolds")  # dense cells, as in notebooks/ruff.toml
+NOT_YET = ("03_transition", "05_calpha", "06_manifolds")  # dense cells, as in notebooks/ruff.toml
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=[c.stem for c in CHAPTERS])
 
 
