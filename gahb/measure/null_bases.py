@@ -50,9 +50,8 @@ def nonlocal_basis(y: Tensor, sigma: float, *, patch: int = 5, distance: int = 6
     height, width = y.shape[-2:]
     patches = unfold(pad(y, (half,) * 4, mode="replicate"), 2 * half + 1).mT  # (B, d, patch²)
     difference = torch.cdist(patches, patches).square() / patches.shape[2]
-    rows, columns = (grid.flatten() for grid in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
-    near = torch.stack([(place[:, None] - place).abs() <= positive_int("distance", distance)
-                        for place in (rows, columns)]).all(dim=0).to(y)
+    places = torch.cartesian_prod(torch.arange(height), torch.arange(width))  # (d, 2)
+    near = ((places[:, None] - places).abs() <= positive_int("distance", distance)).all(dim=2).to(y)
     K = near * torch.exp(-(difference - 2 * sigma**2).clamp(min=0) / (0.6 * sigma) ** 2)
     root = K.sum(dim=2).rsqrt()
     vectors = torch.linalg.eigh(root[:, :, None] * K * root[:, None]).eigenvectors
