@@ -13,12 +13,13 @@ $S = (J + J^\top)/2$, and how far J is from it is reported.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .._points import as_block, as_columns, batches, sigma_of, unit_vectors
+from .._points import as_block, as_columns, batches, sigma_of
 from .._validate import check_points, positive_int, positive_number
 from ..contract import Denoiser
 from .operator import Jacobian
@@ -41,6 +42,19 @@ class AdaptiveBasis:
     residuals: Tensor  #: (B, k) $\|S e_k - \lambda_k e_k\|$
     asymmetry: Tensor  #: (B,) $\|J - J^\top\| / \|J + J^\top\|$, Frobenius; by random probes when k is given
     products: Tensor  #: (B,) products with J and with its transpose that the basis took
+
+    @classmethod
+    def of(cls, matrices: Tensor, shape: Sequence[int]) -> AdaptiveBasis:
+        """The basis of Jacobians that are written down (B, d, d), at points of `shape`; no products are counted.
+
+        >>> import gahb, torch
+        >>> from gahb.jacobian import AdaptiveBasis
+        >>> AdaptiveBasis.of(torch.diag(torch.tensor([1.0, 0.0, 0.5, 0.2]))[None], (1, 2, 2)).eigenvalues
+        tensor([[1.0000, 0.5000, 0.2000, 0.0000]])
+        """
+        values, vectors, residuals, asymmetry = _diagonalised(matrices)
+        vectors = vectors.mT.reshape(*values.shape, *shape)
+        return cls(values, vectors, residuals, asymmetry, torch.zeros(len(matrices), dtype=torch.long))
 
     @property
     def negative(self) -> Tensor:
@@ -115,7 +129,9 @@ def adaptive_basis(
     positive_int("block", block)
     if k is None:
         _check_memory(y)
-        parts = [_dense(Jacobian(denoiser, y[part], level)) for part, level in batches(len(y), sigma, 1)]
+        d_products = torch.full((1,), d)
+        parts = [(*_diagonalised(Jacobian(denoiser, y[part], level).matrix()), d_products)
+                 for part, level in batches(len(y), sigma, 1)]
     else:
         parts = [
             _lanczos(denoiser, y[part], level, k, tol, min(block, d), seed)
@@ -125,18 +141,11 @@ def adaptive_basis(
     return AdaptiveBasis(values, vectors.mT.reshape(len(y), -1, *y.shape[1:]), residuals, asymmetry, products)
 
 
-def _dense(jacobian: Jacobian) -> tuple[Tensor, ...]:
-    """Of one point."""
-    y = jacobian.y
-    d, block = y.numel(), 256
-    J = y.new_empty(1, d, d)
-    for start in range(0, d, block):
-        unit = unit_vectors(y, torch.arange(start, min(start + block, d)))
-        J[:, :, start : start + block] = as_columns(jacobian.forward(unit))
+def _diagonalised(J: Tensor) -> tuple[Tensor, ...]:
+    """Values, vectors, residuals and asymmetry of matrices (B, d, d)."""
     S = (J + J.mT) / 2
-    asymmetry = _ratio((J - J.mT) / 2, S)
     values, vectors = (part.flip(-1) for part in torch.linalg.eigh(S))
-    return values, vectors, _residuals(S @ vectors, values, vectors), asymmetry, torch.full((1,), d)
+    return values, vectors, _residuals(S @ vectors, values, vectors), _ratio((J - J.mT) / 2, S)
 
 
 def _lanczos(denoiser, y: Tensor, sigma, k: int, tol: float, block: int, seed: int) -> tuple[Tensor, ...]:

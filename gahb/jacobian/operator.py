@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from .._points import as_columns, unit_vectors
 from .._validate import check_eval, check_points, sigma_vector
 from ..contract import Denoiser, denoise
 from .linearized import linearize
@@ -61,6 +62,21 @@ class Jacobian:
     def transposed(self, w: Tensor) -> Tensor:
         """J' w, (K, B, …)."""
         return self._in_blocks(w, self._linear.transposed if self._linear else self._vjp)
+
+    def matrix(self) -> Tensor:
+        """J written down (B, d, d): d products, 4 d² bytes a point in float32.
+
+        >>> import gahb, torch
+        >>> gahb.jacobian.Jacobian(gahb.Gaussian(torch.zeros(2), torch.eye(2)), torch.zeros(1, 2), 1.0).matrix()
+        tensor([[[0.5000, 0.0000],
+                 [0.0000, 0.5000]]])
+        """
+        d, block = self.y[0].numel(), 256
+        J = self.y.new_empty(len(self.y), d, d)
+        for start in range(0, d, block):
+            unit = unit_vectors(self.y, torch.arange(start, min(start + block, d)))
+            J[:, :, start : start + block] = as_columns(self.forward(unit))
+        return J
 
     def _in_blocks(self, v: Tensor, product) -> Tensor:
         v = v.expand(len(v), *self.y.shape)

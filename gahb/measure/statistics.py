@@ -85,6 +85,31 @@ def decibels(worse: Tensor, better: Tensor) -> tuple[float, float]:
     return gaps.mean().item(), error.item()
 
 
+def repeated(parts: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Mean square of n independent measurements of one vector, and the square of its expectation: two (B,).
+
+    $$\frac1n \sum_i \|D_i\|^2, \qquad \frac{1}{n(n-1)} \sum_{i \ne j} \langle D_i, D_j\rangle$$
+
+    for parts $D_i$ (n, B, …). The second has no bias: its expectation is
+    $\|\mathbb E D\|^2$, and their ratio is the share that infinitely many
+    repetitions leave. It can come out negative.
+
+    ValueError for n < 2.
+
+    >>> import gahb, torch
+    >>> noise = torch.randn(200, 1, 1000, generator=torch.Generator().manual_seed(0))
+    >>> mean_square, left = gahb.statistics.repeated(2 + noise)
+    >>> round(mean_square.item() / 1000, 1), round(left.item() / 1000, 1)
+    (5.0, 4.0)
+    """
+    n = len(parts)
+    if n < 2:
+        raise ValueError(f"parts must be at least two measurements, got {n}")
+    flat = parts.double().flatten(2)
+    squares, of_sum = flat.square().sum(dim=(0, 2)), flat.sum(dim=0).square().sum(dim=1)
+    return squares / n, (of_sum - squares) / (n * (n - 1))
+
+
 def combined_error(*parts: tuple[float, float]) -> tuple[float, float]:
     r"""Standard error of a sum of independent errors, and its degrees of freedom.
 

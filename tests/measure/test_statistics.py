@@ -144,3 +144,17 @@ def test_crossing_where_nothing_crosses():
     assert all(math.isnan(v) for v in gahb.crossing({1: -torch.ones(4), 10: -torch.ones(4)}))
     with pytest.raises(ValueError, match="at least two N"):
         gahb.crossing({10: torch.ones(4)})
+
+
+def test_repeated_measurements_have_a_mean_square_and_an_unbiased_square_of_the_mean():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randn(2, 3, 4, generator=generator)
+    parts = truth + 0.5 * torch.randn(400, 2, 3, 4, generator=generator)
+    mean_square, left = gahb.statistics.repeated(parts)
+    torch.testing.assert_close(mean_square, parts.double().square().sum((2, 3)).mean(0))
+    a, b, c = parts[:3].double()
+    pairs = [(u * v).sum((1, 2)) for u, v in ((a, b), (a, c), (b, c))]
+    torch.testing.assert_close(gahb.statistics.repeated(parts[:3])[1], torch.stack(pairs).mean(0))
+    torch.testing.assert_close(left, truth.double().square().sum((1, 2)), rtol=0.05, atol=0)
+    with pytest.raises(ValueError, match="at least two"):
+        gahb.statistics.repeated(parts[:1])
