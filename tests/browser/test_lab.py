@@ -32,16 +32,18 @@ def free_port() -> int:
 
 
 def run_all_cells(page) -> None:
-    """Until the last has run: JupyterLab drops what is asked for before the kernel is connected."""
+    """Until the last has run: what is asked for before the kernel is connected is dropped, or answered by a dialog."""
     from playwright.sync_api import TimeoutError
 
-    last = page.locator(".jp-CodeCell .jp-InputPrompt").last
+    last, accept = page.locator(".jp-CodeCell .jp-InputPrompt").last, page.locator(".jp-Dialog .jp-mod-accept").first
     has_run = "(prompt) => /[0-9]/.test(prompt.innerText)"
     while not last.evaluate(has_run):
-        if "*" not in last.inner_text():  # it is not waiting for its turn
-            page.get_by_role("menuitem", name="Run", exact=True).click()
-            page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         with suppress(TimeoutError):
+            if accept.is_visible():  # which kernel is to be selected
+                accept.click(timeout=10_000)
+            if "*" not in last.inner_text():  # it is not waiting for its turn
+                page.get_by_role("menuitem", name="Run", exact=True).click(timeout=10_000)
+                page.get_by_role("menuitem", name="Run All Cells", exact=True).click(timeout=10_000)
             page.wait_for_function(has_run, arg=last.element_handle(), timeout=30_000)
 
 
