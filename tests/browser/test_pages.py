@@ -23,7 +23,7 @@ PAGES = [CONTENTS["root"]] + [page["file"] for part in CONTENTS["parts"] for pag
 OTHERS = ["genindex", "search", "prf-prf", "_modules/gahb/figures"]  # made by Sphinx and its extensions
 CHAPTER_1 = "book/_executed/01_miyasawa"
 # chapters whose cells are to be rewritten: lines longer than the page shows are still allowed in them
-WIDE = ["03_transition", "04_harmonic_bases", "05_calpha", "06_manifolds"]
+WIDE = ["04_harmonic_bases", "05_calpha", "06_manifolds"]
 
 SEVERE = ["serious", "critical"]
 COLOURS = ["color-contrast", "link-in-text-block"]  # the rules that depend on the theme
