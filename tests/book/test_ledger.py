@@ -263,7 +263,8 @@ def test_begin_refuses_no_name(ledger):
 
 
 def test_a_replaced_claim_stays_with_its_record_and_is_measured_no_more(ledger):
-    ledger.write_text(LEDGER.replace("  at_most", "  known: 0.5 ± 0.1, which fell short\n  replaced_by: value\n  at_most"))
+    more = "  known: 0.5 ± 0.1, which fell short\n  replaced_by: value\n"
+    ledger.write_text(LEDGER.replace("  at_most", f"{more}  at_most"))
     replaced = {entry.id: entry for entry in claims.load()}["upper"]
     assert (replaced.replaced_by, replaced.known) == ("value", "0.5 ± 0.1, which fell short")
     with pytest.raises(claims.InputError, match="claim 'upper' was replaced by 'value': check that one"):
