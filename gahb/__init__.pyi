@@ -35,6 +35,7 @@ from .jacobian.traces import effective_dimension as effective_dimension
 from .jacobian.traces import trace_estimate as trace_estimate
 from .measure import harmonics as harmonics
 from .measure import kl as kl
+from .measure import laws as laws
 from .measure import memorization as memorization
 from .measure import rates as rates
 from .measure import risk as risk

@@ -153,6 +153,12 @@ def test_counts_are_in_words(ext):
     assert counted([CLAIM, CLAIM, fallen]) == "2 hold, 1 falls short"
 
 
+def test_a_claim_that_was_replaced_is_counted_as_such(ext):
+    kept = {name: getattr(CLAIM, name) for name in ("id", "chapter", "statement", "source", "at_most", "known")}
+    replaced = claims.Expectation(**kept, replaced_by="tiny.other")
+    assert ext("claims_display").counted([CLAIM, replaced]) == "1 holds, 1 replaced"
+
+
 # ----------------------------------------------------------------- docstrings
 
 

@@ -27,6 +27,7 @@ from gahb.book import chapters, running
 
 from .run_chapters import executed_folder
 
+UNMEASURED = ("not measured", "replaced")
 PLURAL = {"holds": "hold", "falls short": "fall short"}
 
 
@@ -36,7 +37,9 @@ def is_check(record: claims.Expectation) -> bool:
 
 
 def verdict_of(record: claims.Expectation) -> str:
-    return record.verdict if isinstance(record, claims.Claim) else "not measured"
+    if isinstance(record, claims.Claim):
+        return record.verdict
+    return "replaced" if record.replaced_by else "not measured"
 
 
 def style_of(record: claims.Expectation) -> str:
@@ -47,7 +50,7 @@ def style_of(record: claims.Expectation) -> str:
 def counted(records: Iterable[claims.Expectation]) -> str:
     """Verdicts in words: `12 hold, 1 falls short`."""
     counts = Counter(map(verdict_of, records))
-    order = (*claims.VERDICTS, "not measured")
+    order = (*claims.VERDICTS, *UNMEASURED)
     return ", ".join(f"{n} {PLURAL.get(v, v) if n > 1 else v}" for v in order if (n := counts[v]))
 
 
@@ -163,7 +166,7 @@ class ClaimsCount(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         entries = [(chapter, record) for chapter, record in ledger(self.env) if not is_check(record)]
-        verdicts = [v for v in (*claims.VERDICTS, "not measured") if any(verdict_of(c) == v for _, c in entries)]
+        verdicts = [v for v in (*claims.VERDICTS, *UNMEASURED) if any(verdict_of(c) == v for _, c in entries)]
         if not verdicts:
             return [nodes.paragraph("", "No claim has been checked yet.")]
         lines = [["Chapter", *verdicts]]
@@ -200,7 +203,7 @@ class ClaimsLedger(SphinxDirective):
 
     def summary(self, name: str, entries: list) -> nodes.paragraph:
         counts = Counter(verdict_of(record) for _, record in entries)
-        order = (*claims.VERDICTS, "not measured")
+        order = (*claims.VERDICTS, *UNMEASURED)
         parts = ", ".join(f"{verdict} {counts[verdict]}" for verdict in order if counts[verdict])
         return nodes.paragraph("", f"{name}: {len(entries)} ({parts}).")
 
@@ -218,6 +221,8 @@ class ClaimsLedger(SphinxDirective):
         first = nodes.entry("", statement)
         if record.known:
             first += self.prose(f"known before: {record.known}", "gahb-known")
+        if record.replaced_by:
+            first += self.prose(f"replaced by {record.replaced_by}", "gahb-known")
         cells = [
             *(nodes.paragraph("", number) for number in text),
             nodes.paragraph("", "", nodes.inline("", said, classes=["gahb-verdict"])),

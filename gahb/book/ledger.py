@@ -17,6 +17,9 @@ otherwise.
 Where something had been measured or seen before, an entry says so in `known`:
 an expectation that was not written blind is shown as such.
 
+A claim whose measure was replaced stays, with its expectation and with its last
+record in `known`; `replaced_by` names the claim that is measured in its place.
+
 A chapter calls `begin` once, then `check` (one value) or `check_all` (a
 sentence about all members of a family) for each entry. An executed notebook
 carries its records, and the page *Claims* gathers them.
@@ -43,8 +46,8 @@ VERDICTS = {"holds": "✓", "falls short": "✗", "open": "?", "not judged": "�
 KINDS = ("claim", "check")
 CONFIDENCE = 0.95  # of the interval m ± ts, two-sided
 
-_TEXTS = ("id", "chapter", "statement", "source", "known", "kind")
-_OPTIONAL = ("known", "kind")
+_TEXTS = ("id", "chapter", "statement", "source", "known", "kind", "replaced_by")
+_OPTIONAL = ("known", "kind", "replaced_by")
 _NUMBERS = ("expect", "tolerance", "at_most", "at_least")
 _running: dict[str, str] = {}
 
@@ -56,7 +59,8 @@ class Expectation:
     `kind` is "claim", a sentence about the world, or "check", a test of the
     instrument. `known` is what had been measured or seen before the
     expectation was written, or before the networks that it is measured on were
-    trained; None if nothing had.
+    trained; None if nothing had. `replaced_by` is the id of the claim that is
+    measured in the place of this one, which is measured no more.
     """
 
     id: str
@@ -69,6 +73,7 @@ class Expectation:
     at_most: float | None = None
     at_least: float | None = None
     known: str | None = None
+    replaced_by: str | None = None
 
     @property
     def expected(self) -> str:
@@ -253,8 +258,8 @@ def check(id: str, measured: float, *, stderr: float | None = None, df: float | 
 
     Raises
     ------
-    ValueError : for an id that is unknown or of another chapter than the one
-        that has begun, and a number that is not finite or out of range.
+    ValueError : for an id that is unknown, of another chapter than the one that
+        has begun, or of a claim that was replaced, and a number that is not finite or out of range.
 
     Examples
     --------
@@ -319,6 +324,8 @@ def _find(id: str) -> Expectation:
         raise InputError(
             f"claim {id!r} belongs to chapter {entry.chapter}, but {_running['chapter']} is running"
         )
+    if entry.replaced_by:
+        raise InputError(f"claim {id!r} was replaced by {entry.replaced_by!r}: check that one")
     return entry
 
 
@@ -389,6 +396,10 @@ def load(folder: str | os.PathLike | None = None) -> tuple[Expectation, ...]:
         if entry.id in seen:
             raise InputError(f"claims.yaml has two claims with id {entry.id!r}")
         seen.add(entry.id)
+    for entry in loaded:
+        if entry.replaced_by and entry.replaced_by not in seen - {entry.id}:
+            raise InputError(f"claim {entry.id!r} in claims.yaml: replaced_by must be the id of another claim, "
+                             f"got {entry.replaced_by!r}")
     return loaded
 
 
@@ -440,6 +451,8 @@ def _entry(entry, number: int) -> Expectation:
         raise InputError(f"{name} has a tolerance beside {kinds[0]}; a bound has none")
     if values.get("tolerance", 0) < 0:
         raise InputError(f"{name}: tolerance must be 0 or more, got {values['tolerance']}")
+    if entry.get("replaced_by") and not entry.get("known"):
+        raise InputError(f"{name} was replaced and needs its last record in known")
     return Expectation(**{key: " ".join(entry[key].split()) for key in texts}, **values)
 
 

@@ -100,6 +100,51 @@ def margins(samples: Mapping[int, Sequence[Tensor]], sets: Mapping[int, Sequence
     }
 
 
+def distance_ratio(samples: Tensor, images: Tensor, *, block: int = 1024) -> Tensor:
+    r"""Distance of each sample to the nearest of `images`, over that to the second nearest: (n,), in [0, 1].
+
+    $$\frac{\|a - x_{(1)}\|}{\|a - x_{(2)}\|}$$
+
+    A copy of one image has a ratio near 0, a sample among many images one near 1.
+    A ratio below ⅓ counts as a copy in Bonnaire et al. (2025). Unlike the
+    cosine of :func:`nearest` it is measured against how dense the images are.
+    It is 1 where both distances are 0.
+
+    Parameters
+    ----------
+    samples : (n, …). images : (N, …), N ≥ 2, of the same shape of image. block :
+        images read at a time.
+
+    Raises
+    ------
+    ValueError for fewer than two images, or shapes that differ.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> images = gahb.images.disks(50, 8)
+    >>> copies, new = images[:5] + 0.001, gahb.images.disks(5, 8, seed=1)
+    >>> bool((gahb.memorization.distance_ratio(copies, images) < 1 / 3).all())
+    True
+    >>> bool((gahb.memorization.distance_ratio(new, images) < 1 / 3).any())
+    False
+    """
+    _check_images("samples", samples)
+    _check_images("images", images)
+    positive_int("block", block)
+    if len(images) < 2 or images.shape[1:] != samples.shape[1:]:
+        raise ValueError(
+            f"images must be (N, {', '.join(map(str, samples.shape[1:]))}) with N ≥ 2, got {tuple(images.shape)}"
+        )
+    points = samples.flatten(1).double()
+    closest = points.new_full((len(points), 2), torch.inf)
+    for part in images.split(block):
+        distances = torch.cdist(points, part.flatten(1).to(points), compute_mode="donot_use_mm_for_euclid_dist")
+        closest = torch.cat([closest, distances], dim=1).topk(2, dim=1, largest=False).values
+    nearest, second = closest.unbind(dim=1)
+    return torch.where(second > 0, nearest / second, 1.0)
+
+
 def _check_images(name: str, images) -> None:
     if not isinstance(images, Tensor):
         raise TypeError(f"{name} must be a torch tensor, got {type(images).__name__}")

@@ -262,6 +262,15 @@ def test_begin_refuses_no_name(ledger):
         claims.begin(chapter=1, profile="book")
 
 
+def test_a_replaced_claim_stays_with_its_record_and_is_measured_no_more(ledger):
+    more = "  known: 0.5 ± 0.1, which fell short\n  replaced_by: value\n"
+    ledger.write_text(LEDGER.replace("  at_most", f"{more}  at_most"))
+    replaced = {entry.id: entry for entry in claims.load()}["upper"]
+    assert (replaced.replaced_by, replaced.known) == ("value", "0.5 ± 0.1, which fell short")
+    with pytest.raises(claims.InputError, match="claim 'upper' was replaced by 'value': check that one"):
+        claims.check("upper", 0.0)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -301,6 +310,14 @@ def test_begin_refuses_no_name(ledger):
         (
             "- {id: x, chapter: a, statement: b, source: c, atmost: 1}",
             "unknown key 'atmost'; allowed: id, chapter",
+        ),
+        (
+            "- {id: x, chapter: a, statement: b, source: c, at_most: 1, replaced_by: y}",
+            "'x' .* was replaced and needs its last record in known",
+        ),
+        (
+            "- {id: x, chapter: a, statement: b, source: c, at_most: 1, known: 0.5 ± 0.1, replaced_by: x}",
+            "'x' .*: replaced_by must be the id of another claim, got 'x'",
         ),
         ("- {id: X Y, chapter: a, statement: b, source: c, at_most: 1}", "an id has small letters"),
         ("- &a {id: x, chapter: a, statement: b, source: c, at_most: 1}\n- *a", "two claims with id 'x'"),
