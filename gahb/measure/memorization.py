@@ -49,7 +49,7 @@ def nearest(samples: Tensor, images: Tensor, *, block: int = 1024) -> tuple[Tens
 
 
 def twin_similarity(a: Tensor, b: Tensor) -> Tensor:
-    """Mean-removed cosine of paired images (n,), as in :func:`nearest`, float64; `a` and `b` are (n, …).
+    """Mean-removed cosine of paired images (n,), as in :func:`gahb.nearest`, float64; `a` and `b` are (n, …).
 
     TypeError for what is no tensor, ValueError for shapes that differ.
 
@@ -107,7 +107,7 @@ def distance_ratio(samples: Tensor, images: Tensor, *, block: int = 1024) -> Ten
 
     A copy of one image has a ratio near 0, a sample among many images one near 1.
     A ratio below ⅓ counts as a copy in Bonnaire et al. (2025). Unlike the
-    cosine of :func:`nearest` it is measured against how dense the images are.
+    cosine of :func:`gahb.nearest` it is measured against how dense the images are.
     It is 1 where both distances are 0.
 
     Parameters
