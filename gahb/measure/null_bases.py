@@ -48,14 +48,15 @@ def nonlocal_basis(y: Tensor, sigma: float, *, patch: int = 5, distance: int = 6
     positive_number("sigma", sigma)
     half = positive_int("patch", patch) // 2
     height, width = y.shape[-2:]
-    patches = unfold(pad(y, (half,) * 4, mode="replicate"), 2 * half + 1).mT  # (B, d, patch²)
+    # in float64: the first eigenvalues are so close to each other that float32 mixes their vectors
+    patches = unfold(pad(y.double(), (half,) * 4, mode="replicate"), 2 * half + 1).mT  # (B, d, patch²)
     difference = torch.cdist(patches, patches).square() / patches.shape[2]
     places = torch.cartesian_prod(torch.arange(height), torch.arange(width))  # (d, 2)
-    near = ((places[:, None] - places).abs() <= positive_int("distance", distance)).all(dim=2).to(y)
+    near = ((places[:, None] - places).abs() <= positive_int("distance", distance)).all(dim=2).to(patches)
     K = near * torch.exp(-(difference - 2 * sigma**2).clamp(min=0) / (0.6 * sigma) ** 2)
     root = K.sum(dim=2).rsqrt()
     vectors = torch.linalg.eigh(root[:, :, None] * K * root[:, None]).eigenvectors
-    return vectors.flip(-1).mT.reshape(len(y), -1, *y.shape[1:])
+    return vectors.flip(-1).mT.reshape(len(y), -1, *y.shape[1:]).to(y)
 
 
 def bandlet_basis(y: Tensor, sigma: float, bandlet: Bandlet | None = None) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 
 import numpy as np
 import pytest
@@ -78,10 +79,15 @@ def test_what_is_stored_loads_and_says_how_it_was_made():
         assert step or loaded.log[-1]["loss"] < loaded.log[0]["loss"], name
 
 
-@pytest.mark.parametrize("family", sorted({name.rpartition("-n")[0] for name in zoo.recipe_files() if "-n" in name}))
+OF_A_TRANSITION = re.compile(r"(.+)-n(\d+)-(first|second)")
+FAMILIES = sorted({match[1] for name in zoo.recipe_files() if (match := OF_A_TRANSITION.fullmatch(name))})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_within_a_transition_only_the_images_differ(family):
     """One network and one number of steps for all N; twins differ in their seed, and in their half of the images."""
-    recipes = [zoo.recipe(name) for name in zoo.recipe_files() if name.startswith(f"{family}-n")]
+    matches = [OF_A_TRANSITION.fullmatch(name) for name in zoo.recipe_files()]
+    recipes = [zoo.recipe(match[0]) for match in matches if match and match[1] == family]
     assert len(recipes) > 1
 
     def shared(recipe):
