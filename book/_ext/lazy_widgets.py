@@ -14,7 +14,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 from gahb._files import replacing
-from gahb.widgets.lazy import LOADER, place, placed, script
+from gahb.widgets.lazy import LOADER, height, place, placed, script
 
 from .cache import digest
 from .run_chapters import executed_folder
@@ -45,7 +45,7 @@ def take_out(app: Sphinx, docname: str, source: list[str]) -> None:
         path = folder / f"{key}.js"
         files.add(path)
         write(path, about)
-        return place(address(docname, key), about["alt"])
+        return place(address(docname, key), about["alt"], height(about))
 
     if placed(notebook, keep):
         set_apart(notebook["cells"])

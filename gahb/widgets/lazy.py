@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
@@ -40,12 +41,27 @@ def script(name: str, about: dict[str, Any]) -> str:
     return text.replace("<", r"\u003c")  # no end of a script, no comment
 
 
-def place(address: str, alt: str) -> str:
-    """HTML of a widget's place: `address` is its name, or that of the file NAME.js with its `script`."""
+def place(address: str, alt: str, height: int = 384) -> str:
+    """HTML of a widget's place: `address` is its name, or that of the file NAME.js with its `script`.
+
+    So many pixels of height are kept for it until it comes.
+    """
     return (
-        f'<div class="gahb-lazy" data-widget="{escape(address)}" data-alt="{escape(alt)}"></div>\n'
+        f'<div class="gahb-lazy" data-widget="{escape(address)}" style="--gahb-height: {height}px" '
+        f'data-alt="{escape(alt)}"></div>\n'
         f"<script>\n{LOADER.read_text(encoding='utf-8')}</script>\n"
     )
+
+
+def height(about: dict[str, Any]) -> int:
+    """About how high a widget, `about` of `carried`, is in a column of text, pixels."""
+    state = about["state"]
+    if len(state.get("shape", ())) != 4:
+        return 384
+    _, panels, rows, columns = state["shape"]  # of gahb.widgets.frames, which puts up to five panels side by side
+    lines = math.ceil(panels / 5)
+    side = min(250, 654 / math.ceil(panels / lines) - 14)
+    return round(lines * (side * rows / columns + 40) + 60 * math.ceil(len(state["names"]) / 2) + 50)
 
 
 def placed(notebook: dict[str, Any], keep: Callable[[dict[str, Any]], str]) -> bool:
