@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _SCRATCH = ".scratch"  # how the names of folders end that writers work in
+_YOUNG = 60  # seconds; far longer than it takes from making such a folder to locking it
 
 
 @contextmanager
@@ -55,25 +57,22 @@ def scratch_folder(path: str | os.PathLike) -> Iterator[Path]:
     """A folder beside `path` in which to prepare what will lie at `path`; removed at the end of the block.
 
     Its writer holds a lock in it. A folder whose lock is free was left by a
-    writer that was killed; the next writer beside it removes it.
+    writer that was killed; the next writer beside it removes it, once it is
+    a minute old: the lock of a younger one may be about to be taken.
     """
     path = Path(path)
     with naming(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".*{_SCRATCH}"):
-        with suppress(OSError), FileLock(left / "lock", timeout=0):  # an OSError if its writer lives
-            shutil.rmtree(left, ignore_errors=True)
-    while True:
-        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_SCRATCH))
-        lock = FileLock(folder / "lock")
-        lock.acquire()
-        if (folder / "lock").exists():
-            break
-        lock.release()  # another writer came before the lock, and removed the folder
+        with suppress(OSError):  # its writer lives, or another writer removed it
+            if time.time() - left.stat().st_mtime > _YOUNG:
+                with FileLock(left / "lock", timeout=0):
+                    shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_SCRATCH))
     try:
-        yield folder
+        with FileLock(folder / "lock"):
+            yield folder
     finally:
-        lock.release()
         shutil.rmtree(folder, ignore_errors=True)
 
 

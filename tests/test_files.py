@@ -52,20 +52,47 @@ def test_what_a_killed_writer_left_goes_with_the_next_and_what_a_living_one_writ
     killed = subprocess.run([*command, "half", "dies"], capture_output=True, text=True, check=False)
     left = Path(killed.stdout.strip())
     assert killed.returncode == 9 and left.read_text() == "half"
+    age(left.parent)
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with subprocess.Popen([*command, "the living one's", "waits"], **pipes) as living:
         partial = Path(living.stdout.readline().strip())
         assert partial.exists() and not left.parent.exists()
+        age(partial.parent)  # a long run: its lock says that it lives
         other = tmp_path / ".b.txt.x.scratch"  # left by a writer of another file
         other.mkdir()
+        age(other)
+        young = tmp_path / ".c.txt.x.scratch"  # of a writer that has not yet locked it
+        young.mkdir()
         with replacing(path) as mine:
             mine.write_text("mine")
-            assert partial.exists() and mine != partial and not other.exists()
+            assert partial.exists() and mine != partial and not other.exists() and young.exists()
         assert path.read_text() == "mine"
         living.communicate("")
     assert living.returncode == 0
     assert path.read_text() == "the living one's"
-    assert os.listdir(tmp_path) == ["a[1].txt"]
+    assert sorted(os.listdir(tmp_path)) == [young.name, "a[1].txt"]
+
+
+def age(folder: Path) -> None:
+    """Makes `folder` two minutes old."""
+    then = folder.stat().st_mtime - 120
+    os.utime(folder, (then, then))
+
+
+def test_many_writers_that_begin_at_once(tmp_path):
+    """Each makes and removes hundreds of folders where the others look for ones left over."""
+    code = """
+import sys
+from gahb._files import replacing
+for i in range(300):
+    with replacing(sys.argv[1]) as file:
+        file.write_text(str(i))
+"""
+    command = [sys.executable, "-c", code]
+    writers = [subprocess.Popen([*command, str(tmp_path / f"{i}.txt")], stderr=subprocess.PIPE) for i in range(4)]
+    said = [writer.communicate()[1].decode() for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * 4, said
+    assert sorted(os.listdir(tmp_path)) == [f"{i}.txt" for i in range(4)]
 
 
 def test_two_writers_of_one_process(tmp_path):
