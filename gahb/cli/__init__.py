@@ -1,6 +1,7 @@
 """The command `gahb`: run a chapter with one's own parameters, read its claims, look at the machine.
 
     gahb rerun miyasawa -p sigma 0.2 --out runs/
+    gahb transition photographs/ --minutes 60
     gahb claims runs/
     gahb zoo list
     gahb doctor
@@ -21,7 +22,7 @@ from .. import __version__
 from .._threads import let_waiting_threads_sleep
 from .._validate import InputError
 from ..book.running import ChapterFailed
-from . import claims, doctor, rerun, zoo
+from . import claims, doctor, rerun, transition, zoo
 from .commands import Commands
 from .console import complain, show_everything
 
@@ -68,5 +69,5 @@ def gahb() -> None:
     """Why diffusion models generalise: the book's chapters from a terminal."""
 
 
-for module in (rerun, claims, zoo, doctor):
+for module in (rerun, transition, claims, zoo, doctor):
     gahb.add_command(module.command)

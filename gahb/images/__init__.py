@@ -6,12 +6,12 @@ start + i, so that any part of a class can be made alone.
 
 from .calpha import c_alpha, c_alpha_spectrum
 from .disks import disks
-from .folder import folder, folder_names
+from .folder import folder, folder_checksum, folder_names
 from .leaves import dead_leaves
 from .photos import TEST, TRAIN, centre, crops, photograph, photos
 from .subsets import shuffle_pixels, split
 
 __all__ = [
     "TEST", "TRAIN", "c_alpha", "c_alpha_spectrum", "centre", "crops", "dead_leaves", "disks", "folder",
-    "folder_names", "photograph", "photos", "shuffle_pixels", "split",
+    "folder_checksum", "folder_names", "photograph", "photos", "shuffle_pixels", "split",
 ]
