@@ -198,6 +198,7 @@ def curve_grid(
     logy: bool = False,
     reference: tuple[str, Sequence, Sequence] | None = None,
     ordered: bool = False,
+    markers: bool = True,
     width: float = 7.2,
 ) -> Figure:
     r"""Panels of :func:`curves` in rows, with common axes (y of one label) and one legend: y label → title → series.
@@ -210,6 +211,7 @@ def curve_grid(
     logx, logy : whether the axes are logarithmic.
     reference : (label, x, y), a thin dashed line in every panel.
     ordered : whether the labels are steps of one quantity, coloured from dark to bright.
+    markers : whether every value has one; without, as for signals, a thin line joins the values.
     width : of the figure, in inches.
 
     Examples
@@ -234,7 +236,8 @@ def curve_grid(
     figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), sharex=True, squeeze=False)
     labels = list(dict.fromkeys(label for _, panels in rows for series in panels.values() for label in series))
     palette = [matplotlib.colormaps[DENSITY](0.9 * k / max(1, len(labels) - 1)) for k in range(len(labels))]
-    colours, markers = dict(zip(labels, palette if ordered else COLOURS)), dict(zip(labels, cycle(MARKERS)))
+    colours = dict(zip(labels, palette if ordered else COLOURS))
+    signs = dict(zip(labels, cycle(MARKERS if markers else ("",))))
     first = {ylabel: axis for (ylabel, _), axis in reversed([*zip(rows, axes[:, 0])])}  # of each y label
     for i, (ylabel, panels) in enumerate(rows):
         for j, axis in enumerate(axes[i]):
@@ -243,7 +246,9 @@ def curve_grid(
             if axis is not first[ylabel]:
                 axis.sharey(first[ylabel])
         for j, (axis, (title, series)) in enumerate(zip(axes[i], panels.items())):
-            _draw_curves(axis, series, *([look[label] for label in series] for look in (colours, markers)), reference)
+            _draw_curves(axis, series, *([look[label] for label in series] for look in (colours, signs)), reference)
+            if not markers:
+                plt.setp(axis.lines, linewidth=1)
             axis.set(xscale="log" if logx else "linear", yscale="log" if logy else "linear")
             axis.set_title("" if i > 0 and axes[i - 1, j].get_title() == title else title)
             if i + 1 == len(rows) or j >= len(rows[i + 1][1]):  # nothing below

@@ -30,6 +30,7 @@ import yaml
 METHOD = {"optimiser": "muon", "batch": 32, "precision": "bfloat16", "compiled": True}
 SMALL = {"kind": "UNet", "width": 16, "depth": 3}
 LARGE = {"kind": "UNet", "width": 32, "depth": 3}
+CHAIN = {"kind": "BFCNN", "width": 16, "layers": 15}
 PERIODIC = {**SMALL, "border": "circular"}
 FIELDS = {"contour": False, "contrast": "fixed"}
 FACES = {"kind": "folder", "path": "${GAHB_FACES}", "size": 40, "groups": "${GAHB_PERSONS}"}
@@ -69,6 +70,13 @@ def halves() -> Iterator[tuple[str, dict]]:
         yield f"{name}-half", {**whole, "training": {**training, "steps": training["steps"] // 2}}
 
 
+def chains() -> Iterator[tuple[str, dict]]:
+    """The second architecture, for chapter 8: less than a tenth of the parameters, fewer steps."""
+    for name, whole in single():
+        if name in ("calpha-2", "disks", "photos"):
+            yield f"{name}-bfcnn", recipe(CHAIN, whole["images"], 1500)
+
+
 def pairs(name: str, images: dict, counts, steps: int = 6000) -> Iterator[tuple[str, dict]]:
     """Twins on disjoint sets of N images."""
     for n in counts:
@@ -88,7 +96,7 @@ def queue() -> dict[str, dict]:
     bedrooms = {"kind": "folder", "path": "${GAHB_BEDROOMS}", "size": 40}
     few = (10, 100, 1000)
     entries = [
-        *single(), *halves(),
+        *single(), *halves(), *chains(),
         *pairs("calpha-2", c_alpha(2), (1, *few, 10000)), *pairs("disks", disks, (1, *few, 10000)),
         *pairs("faces", FACES, (1, *few, 10000, 22000)),
         *pairs("calpha-4", c_alpha(4), few), *pairs("leaves", leaves, few),
