@@ -24,7 +24,6 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -32,7 +31,7 @@ import click
 import yaml
 
 from .._validate import InputError, require_extra
-from .commands import Commands
+from .commands import Commands, checked
 
 
 @click.group("zoo", cls=Commands)
@@ -43,21 +42,8 @@ def command() -> None:
     """
 
 
-def _checked(run):
-    """Bad input, and a training that diverged, are told in one line."""
-
-    @wraps(run)
-    def checked(*arguments, **options) -> int:
-        try:
-            return run(*arguments, **options)
-        except (ValueError, FloatingPointError) as error:
-            raise InputError(str(error)) from error
-
-    return checked
-
-
 @command.command("list")
-@_checked
+@checked
 def _list() -> int:
     """Say what ships, and which recipes can be trained."""
     from gahb import zoo
@@ -74,7 +60,7 @@ def _list() -> int:
 
 @command.command("show")
 @click.argument("recipe")
-@_checked
+@checked
 def _show(recipe: str) -> int:
     """Print the recipe, the log and the PSNR of a network."""
     from gahb import zoo
@@ -98,7 +84,7 @@ def _show(recipe: str) -> int:
 @click.argument("names", nargs=-1, required=True, metavar="RECIPE...")
 @click.option("--executor", metavar="WHERE", help="local:WORKERS, or dask://HOST:PORT: side by side.")
 @click.option("--minutes", type=float, metavar="M", help="Stop after M minutes; a later call goes on.")
-@_checked
+@checked
 def _train(names: tuple[str, ...], executor: str | None, minutes: float | None) -> int:
     """Train recipes, each once; an interrupted one goes on."""
     from gahb import zoo
@@ -210,7 +196,7 @@ def _dask(address: str):
 
 @command.command("verify")
 @click.argument("recipe")
-@_checked
+@checked
 def _verify(recipe: str) -> int:
     """Train a recipe again, and compare with what ships."""
     from gahb import zoo
@@ -229,7 +215,7 @@ def _verify(recipe: str) -> int:
 @command.command("export")
 @click.argument("recipe")
 @click.argument("out", type=click.Path(path_type=Path), metavar="FILE")
-@_checked
+@checked
 def _export(recipe: str, out: Path) -> int:
     """Copy the trained weights of a recipe to a file."""
     from gahb import zoo

@@ -123,8 +123,8 @@ class Copies:
             return ("Similarity cannot decide here: images that are no copies are as similar to a training image as "
                     f"copies are. {above[0].upper()}{above[1:]}, and a copy with noise of "
                     f"{100 * self.tolerance:.2g} % of its contrast has no more.")
-        low, high = (100 * end for end in self.interval)
-        of = (f"{found:,} of {n:,} samples ({100 * self.share:.3g} %, 95 % interval {low:.2g} to {high:.3g} %) have a "
+        low, high = (percent(end) for end in self.interval)
+        of = (f"{found:,} of {n:,} samples ({percent(self.share)} %, 95 % interval {low} to {high} %) have a "
               f"cosine above {_below_one(self.threshold)} with a training image, as {100 * self.level:g} % of new "
               "images have")
         if self.p_value < 0.01:
@@ -133,7 +133,7 @@ class Copies:
         if same := int(self.duplicated.sum()):
             return (f"Most samples are no copies, but look at {same:,} of them, near-duplicates of a training image: "
                     f"{of}.")
-        return f"No sign of copies: {of}. If more than {high:.2g} % of samples were copies, more would have been found."
+        return f"No sign of copies: {of}. If more than {high} % of samples were copies, more would have been found."
 
 
 def copies(
@@ -412,6 +412,11 @@ def _ratio(first: Tensor, second: Tensor) -> Tensor:
 
 def _rank(m: int, level: float) -> int:
     return math.floor(level * (m + 1) + 1e-9)
+
+
+def percent(share: float) -> str:
+    """A share in percent, to a tenth, or to two digits where it is small."""
+    return f"{100 * share:.1f}" if share >= 0.01 or share == 0 else f"{100 * share:.2g}"
 
 
 def _below_one(cosine: float) -> str:
