@@ -116,16 +116,15 @@ def _of(role: str, read: Callable):
 
 def _report(images: dict, paths: dict[str, str], folder: Path, augment: tuple[str, ...], level: float,
             device: str | None, quiet: bool) -> None:
-    import gahb
-
     from .._files import naming, replacing
+    from ..measure.copies import copies
     from .copies_page import Report
 
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
     search = folder / SEARCH
     sets = [images["SAMPLES"], images["TRAIN"], images.get("--held-out")]
-    found = gahb.copies(*sets, augment=augment, level=level, device=device, checkpoint=search, progress=not quiet)
+    found = copies(*sets, augment=augment, level=level, device=device, checkpoint=search, progress=not quiet)
     report = Report.of(found, *sets, paths=paths, augment=augment, progress=not quiet)
     with replacing(folder / PICTURE) as partial:
         report.figure().savefig(partial, format="png", dpi=160)
