@@ -81,16 +81,16 @@ def image_grid(
     captions: Sequence[Sequence[str]] = (),
     width: float = 7.2,
 ) -> Figure:
-    """Images in rows, grey in [0, 1]; columns listed in `signed` share a diverging scale about zero.
+    """Images in rows, grey or in colour, in [0, 1]; columns listed in `signed` share a diverging scale about zero.
 
     Parameters
     ----------
-    rows : of each row its images, (H, W) or (1, H, W), tensors or arrays. A row
-        may be shorter than the others.
+    rows : of each row its images, (H, W), (1, H, W) or (3, H, W), tensors or arrays. A
+        row may be shorter than the others.
     titles : above the columns.
     row_labels : left of the rows.
-    signed : indices of columns on the diverging scale; it ends at the 99.5th
-        percentile of their absolute values.
+    signed : indices of columns of grey images on the diverging scale; it ends at
+        the 99.5th percentile of their absolute values.
     captions : ``captions[i][j]`` is written below image j of row i.
     width : of the figure, in inches.
 
@@ -120,7 +120,7 @@ def image_grid(
                 continue
             gray, diverging = {"cmap": "gray", "vmin": 0, "vmax": 1}, {"cmap": DIVERGING, "vmin": -limit, "vmax": limit}
             style = diverging if j in signed else gray
-            axis.imshow(row[j], **style)
+            axis.imshow(row[j].clip(0, 1) if row[j].ndim == 3 else row[j], **style)
             if i == 0 and j < len(titles):
                 axis.set_title(titles[j])
             if captions and captions[i][j]:
@@ -359,7 +359,7 @@ def copies(found, pairs: Sequence[tuple] = (), *, width: float = 7.2) -> Figure:
         grid = below.subplots(2, len(pairs), squeeze=False)
         for k, (sample, image, caption) in enumerate(pairs):
             for axis, picture in ((grid[0, k], sample), (grid[1, k], image)):
-                axis.imshow(np.asarray(picture).transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255)
+                axis.imshow(_array(picture), cmap="gray", vmin=0, vmax=255)
                 axis.set_axis_off()
             grid[0, k].set_title(caption, fontsize=7)
         below.suptitle("Most alike: samples above, training images below", fontsize=9)
@@ -544,8 +544,10 @@ def _done(figure: Figure) -> Figure:
 
 
 def _array(image) -> np.ndarray:
+    """(H, W), or in colour (H, W, 3)."""
     array = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
-    return array.squeeze()
+    array = array.squeeze()
+    return array.transpose(1, 2, 0) if array.ndim == 3 else array
 
 
 def _vector(values) -> np.ndarray:
