@@ -19,14 +19,12 @@ from its checkpoint at another one.
 from __future__ import annotations
 
 import tempfile
-from functools import wraps
 from pathlib import Path
 
 import click
 import yaml
 
-from .._validate import InputError
-from .commands import Commands
+from .commands import Commands, checked
 from .training import Deadline, train
 
 
@@ -38,21 +36,8 @@ def command() -> None:
     """
 
 
-def _checked(run):
-    """Bad input, and a training that diverged, are told in one line."""
-
-    @wraps(run)
-    def checked(*arguments, **options) -> int:
-        try:
-            return run(*arguments, **options)
-        except (ValueError, FloatingPointError) as error:
-            raise InputError(str(error)) from error
-
-    return checked
-
-
 @command.command("list")
-@_checked
+@checked
 def _list() -> int:
     """Say what ships, and which recipes can be trained."""
     from gahb import zoo
@@ -69,7 +54,7 @@ def _list() -> int:
 
 @command.command("show")
 @click.argument("recipe")
-@_checked
+@checked
 def _show(recipe: str) -> int:
     """Print the recipe, the log and the PSNR of a network."""
     from gahb import zoo
@@ -93,7 +78,7 @@ def _show(recipe: str) -> int:
 @click.argument("names", nargs=-1, required=True, metavar="RECIPE...")
 @click.option("--executor", metavar="WHERE", help="local:WORKERS, or dask://HOST:PORT: side by side.")
 @click.option("--minutes", type=float, metavar="M", help="Stop after M minutes; a later call goes on.")
-@_checked
+@checked
 def _train(names: tuple[str, ...], executor: str | None, minutes: float | None) -> int:
     """Train recipes, each once; an interrupted one goes on."""
     from gahb import zoo
@@ -107,7 +92,7 @@ def _train(names: tuple[str, ...], executor: str | None, minutes: float | None) 
 
 @command.command("verify")
 @click.argument("recipe")
-@_checked
+@checked
 def _verify(recipe: str) -> int:
     """Train a recipe again, and compare with what ships."""
     from gahb import zoo
@@ -126,7 +111,7 @@ def _verify(recipe: str) -> int:
 @command.command("export")
 @click.argument("recipe")
 @click.argument("out", type=click.Path(path_type=Path), metavar="FILE")
-@_checked
+@checked
 def _export(recipe: str, out: Path) -> int:
     """Copy the trained weights of a recipe to a file."""
     from gahb import zoo

@@ -276,7 +276,7 @@ def _also(skipped: dict[str, Names]) -> str:
 def _warn(message: str) -> None:
     """A warning at the caller's line, each time: Python shows one of `warnings.warn` once a line."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
         frame = frame.f_back
     warnings.warn_explicit(message, UserWarning, frame.f_code.co_filename, frame.f_lineno, registry={})
 

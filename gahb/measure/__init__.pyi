@@ -1,4 +1,5 @@
 from . import conformance as conformance
+from . import copies as copies
 from . import harmonics as harmonics
 from . import kl as kl
 from . import laws as laws
