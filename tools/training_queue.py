@@ -114,7 +114,11 @@ def passes(name: str, images: dict) -> Iterator[tuple[str, dict]]:
 def objectives(n: int = 100, steps: int = 3000) -> Iterator[tuple[str, dict]]:
     """Twins of one seed, asked for the image, for the noise that was added last, and for it with a finite bank."""
     images = dict(kind="c_alpha", size=20, alpha=2, n=n)
-    asked = {"denoising": {}, "increment": {"objective": "increment"}, "bank": {"objective": "increment", "bank": 1}}
+    asked = {
+        "denoising": {"snapshots": [500, 1500]},
+        "increment": {"objective": "increment"},
+        "bank": {"objective": "increment", "bank": 1},
+    }
     for subset in ("first", "second"):
         for name, training in asked.items():
             network = {"kind": "UNet", "width": 16, "depth": 2}  # 20 pixels are not divisible by 8
