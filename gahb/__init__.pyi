@@ -36,6 +36,7 @@ from .jacobian.traces import trace_estimate as trace_estimate
 from .measure import harmonics as harmonics
 from .measure import kl as kl
 from .measure import laws as laws
+from .measure import leakage as leakage
 from .measure import memorization as memorization
 from .measure import rates as rates
 from .measure import risk as risk

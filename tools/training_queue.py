@@ -103,6 +103,7 @@ def queue() -> dict[str, dict]:
         *pairs("photos", dict(kind="photos", size=32), few), *pairs("bedrooms", bedrooms, (*few, 2000)),
         *reseeded("calpha-2", c_alpha(2)), *reseeded("disks", disks),
         *passes("calpha-2", c_alpha(2)), *passes("faces", FACES),
+        *objectives(),
         *paper(),
     ]
     return dict(entries)
@@ -116,6 +117,20 @@ def passes(name: str, images: dict) -> Iterator[tuple[str, dict]]:
         records = [step for step in at if step <= steps]
         yield f"{name}-passes-n{n}", recipe(SMALL, dict(images, n=n), steps, every=records, schedule="constant",
                                             polish=0.0)
+
+
+def objectives(n: int = 100, steps: int = 1500) -> Iterator[tuple[str, dict]]:
+    """Twins of one seed, asked for the image, for the noise that was added last, and for it with a finite bank."""
+    images = dict(kind="c_alpha", size=20, alpha=2, n=n)
+    asked = {
+        "denoising": {"snapshots": [250, 750]},
+        "increment": {"objective": "increment"},
+        "bank": {"objective": "increment", "bank": 1},
+    }
+    for subset in ("first", "second"):
+        for name, training in asked.items():
+            network = {"kind": "UNet", "width": 16, "depth": 2}  # 20 pixels are not divisible by 8
+            yield f"calpha-2-{name}-n{n}-{subset}", recipe(network, dict(images, subset=subset), steps, every=250, **training)
 
 
 def paper() -> Iterator[tuple[str, dict]]:
