@@ -128,9 +128,10 @@ def objectives(n: int = 100, steps: int = 1500) -> Iterator[tuple[str, dict]]:
         "bank": {"objective": "increment", "bank": 1},
     }
     for subset in ("first", "second"):
+        own = dict(images, subset=subset)
         for name, training in asked.items():
             network = {"kind": "UNet", "width": 16, "depth": 2}  # 20 pixels are not divisible by 8
-            yield f"calpha-2-{name}-n{n}-{subset}", recipe(network, dict(images, subset=subset), steps, every=250, **training)
+            yield f"calpha-2-{name}-n{n}-{subset}", recipe(network, own, steps, every=250, **training)
 
 
 def paper() -> Iterator[tuple[str, dict]]:
