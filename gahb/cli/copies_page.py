@@ -136,6 +136,7 @@ class Report:
         kind = "undecided" if not found.decides else "copies" if found.p_value < 0.01 else "none"
         null = (f"{len(found.null):,} training images, each compared with all the others" if found.from_train
                 else f"{len(found.null):,} images held out")
+        below = float((found.null < found.similarity.median()).double().mean())
         rows = [
             ("samples called copies", f"{int(found.called.sum()):,} of {len(found.similarity):,}: "
              f"{percent(found.share)} %, 95 % interval {percent(low)} to {percent(high)} %"),
@@ -143,6 +144,7 @@ class Report:
              f"have probability {_chance(found.p_value)}"),
             ("called a copy", f"cosine with the nearest training image above {found.threshold:.5g}"),
             ("compared with", null),
+            ("the median sample", f"is more similar to a training image than {100 * below:.0f} % of these are"),
             ("a copy is recognised", f"as long as noise on it has less than {100 * found.tolerance:.2g} % of its "
              "contrast"),
             ("directions in which the images vary", f"about {found.dimension:.2g}"),
@@ -224,6 +226,8 @@ class Report:
             "background, an object, a style.",
             "High similarity alone is no proof. Samples that are smoother or simpler than the images held out have "
             "higher cosines with every image. The ratio of distances tells: a copy is much nearer to one image.",
+            "Where the median sample is less similar than nearly all images held out, the samples are not of this class: "
+            "the model draws it badly, or they were prepared otherwise. Copies among them may be distorted, and missed.",
             f"Finding none is no proof either. Up to {high} % of the samples of this model could be copies, by the "
             "interval above; and a model that copies nothing can still reveal who was in its training set.",
             "Where images of the class vary in few directions and the training set is large, every new image has a "
