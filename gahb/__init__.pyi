@@ -21,6 +21,10 @@ from .denoisers.baselines import NonLocalMeans as NonLocalMeans
 from .denoisers.closed_form import Empirical as Empirical
 from .denoisers.closed_form import Gaussian as Gaussian
 from .denoisers.closed_form import GaussianMixture as GaussianMixture
+from .denoisers.local import HandOver as HandOver
+from .denoisers.local import PatchComposite as PatchComposite
+from .denoisers.local import PatchEmpirical as PatchEmpirical
+from .denoisers.local import WienerLocal as WienerLocal
 from .denoisers.networks import BFCNN as BFCNN
 from .denoisers.networks import PointNetwork as PointNetwork
 from .denoisers.networks import UNet as UNet
