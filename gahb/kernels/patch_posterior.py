@@ -8,19 +8,23 @@ in the cache, and are summed while they are there; nothing of the size
 queries × rows is ever held.
 
 **Pruning.** Rows are put in order of a tree of median splits along their
-principal axes, in leaves of `LEAF` rows. Let c be the mean of a leaf,
-$u = x - c$, and τ > 0 a width for each principal axis. Then
+principal axes, in leaves of `LEAF` rows. The score is a sum over principal
+axes. Along each of the first `LEAD` the rows of a leaf lie in an interval, and
+
+$$q_k x_k - x_k^2/2 \le q_k^2/2 - \mathrm{dist}(q_k, \text{interval})^2/2 .$$
+
+On the other axes let c be the mean of the leaf, $u = x - c$, and τ > 0 a width
+for each axis. By Cauchy and Schwarz
 
 $$s(x) = s(c) + \langle q - c, u\rangle - \|u\|^2/2 \le s(c) + \|\tau(q - c)\|\, R,
-  \qquad R = \max_u \|u/\tau\|,$$
+  \qquad R = \max_u \|u/\tau\| .$$
 
-by Cauchy and Schwarz, which bounds the weight of a leaf from above; and by
-Jensen's inequality n rows of mean c weigh at least
-$n \exp(\langle q, c\rangle - \overline{\|x\|^2}/2)/\sigma^2$, which bounds the
-whole weight from below. Leaves are left out whose bounds add up to at most
-`tolerance` of the whole. An answer is a mean of pixels, so that it moves by no
-more than `tolerance` times the range of the pixels. What float32 does to the
-bounds is added to them.
+There also $s(x) \le \|q\|^2/2 - (\|q - c\| - r)_+^2/2$ with $r = \max_u \|u\|$; the lower of the two is
+taken. So the weight of a leaf is bounded from above. The whole weight is
+bounded from below by that of the leaf that seems nearest. Leaves are left out
+whose bounds add up to at most `tolerance` of the whole. An answer is a mean of
+pixels, so that it moves by no more than `tolerance` times the range of the
+pixels. What float32 may do to the bounds is added to them.
 """
 
 from __future__ import annotations
@@ -34,11 +38,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 BLOCK, TILE = 256, 1024  # queries and rows whose scores fill a cache
-LEAF = 64  # rows of a leaf
+LEAF = 128  # rows of a leaf
 CHUNK = 1 << 18  # rows that are ordered together, and numbers of a bound
 BATCH = 1 << 15  # rows that are read at a time
 STEP = 1 << 12  # leaves that are bounded at a time
-TOGETHER = 512  # queries for which they are read
+LEAD = 6  # principal axes that have intervals
 WORTH = 1 << 15  # rows from which on leaves are worth their while
 RESOLVED = 2e-2  # scores are taken in float32 if their rounding, over σ², is less
 EXACT = 1e-12  # tolerance in float64
@@ -183,7 +187,7 @@ class _Bank:
                 q = queries[numbers[-1]]
                 means.append(self._mean(q, variance[numbers[-1]], rows, features, exact, q.mean(0), least))
         rest = (~pruned).nonzero()[:, 0]
-        for some in rest.split(8 * TOGETHER) if len(rest) else ():
+        for some in rest.split(16 * BLOCK) if len(rest) else ():
             numbers.append(some)
             shift = queries.new_full((self.d,), self.centre)
             means.append(self._mean(queries[some], variance[some], self._all(), features, exact, shift))
@@ -293,10 +297,13 @@ class _Leaves:
     count: Tensor  # (K,)
     centre: Tensor  # (D,) of all rows
     basis: Tensor  # (D, D) principal axes, as columns
-    width: Tensor  # (D,) τ
-    mean: Tensor  # (K, D)
+    width: Tensor  # (D - LEAD,) τ
+    low: Tensor  # (K, LEAD) intervals
+    high: Tensor
+    mean: Tensor  # (K, D); c on the other axes
     energy: Tensor  # (K,) mean of |x|²
     reach: Tensor  # (K,) R
+    radius: Tensor  # (K,) r
     spread: float  # mean squared distance of rows from their mean
 
     @classmethod
@@ -304,91 +311,95 @@ class _Leaves:
         centre, basis, spread = _principal(bank)
         ordered = [_order(bank, start, centre, basis) for start in range(0, bank.size, CHUNK)]
         index = torch.cat(ordered)
-        means, energies, inner = [], [], 0.0
-        for some in index.split(CHUNK // LEAF):
-            x, inside = _of_leaves(bank, some, centre, basis)
-            mean = x.sum(1) / inside.sum(1)  # (k, D)
-            means.append(mean)
-            energies.append((x.square().sum(2, keepdim=True)).sum(1)[:, 0] / inside.sum(1)[:, 0])
-            inner = inner + ((x - mean[:, None]) * inside).square().sum((0, 1))
-        width = (inner / bank.size).sqrt()
-        width = width.clamp(min=1e-3 * float(width.max()) + 1e-30)
-        reach = []
-        for some, mean in zip(index.split(CHUNK // LEAF), means, strict=True):
-            x, inside = _of_leaves(bank, some, centre, basis)
-            reach.append(((x - mean[:, None]) * inside / width).square().sum(2).amax(1).sqrt())
-        return cls(bank, index, (index >= 0).sum(1), centre, basis, width, torch.cat(means), torch.cat(energies),
-                   1.0001 * torch.cat(reach), spread)  # fmt: skip
+        lows, highs, means, energies, inner = [], [], [], [], 0.0
+        for x, inside in _of_leaves(bank, index, centre, basis):
+            lows.append(x[:, :, :LEAD].where(inside, torch.inf).amin(1))
+            highs.append(x[:, :, :LEAD].where(inside, -torch.inf).amax(1))
+            means.append((x * inside).sum(1) / inside.sum(1))
+            energies.append((x * inside).square().sum((1, 2)) / inside.sum((1, 2)))
+            inner = inner + ((x - means[-1][:, None]) * inside).square().sum((0, 1))
+        width = (inner / bank.size).sqrt()[LEAD:]
+        width = width.clamp(min=1e-3 * float(width.max()) + 1e-30) if len(width) else width
+        reach, radius = [], []
+        for (x, inside), c in zip(_of_leaves(bank, index, centre, basis), means, strict=True):
+            u = (x - c[:, None])[:, :, LEAD:] * inside
+            radius.append(1.0001 * torch.linalg.vector_norm(u, dim=2).amax(1))
+            reach.append(1.0001 * torch.linalg.vector_norm(u / width, dim=2).amax(1))
+        return cls(bank, index, (index >= 0).sum(1), centre, basis, width, torch.cat(lows), torch.cat(highs),
+                   torch.cat(means), torch.cat(energies), torch.cat(reach), torch.cat(radius),
+                   spread)  # fmt: skip
 
     def near(self, queries: Tensor, variance: Tensor, tolerance: float):
         """Parts of the queries: their numbers, a lower bound of the logarithm of their weight, and rows that matter."""
         if len(queries) == 0:
             return
-        turned = ((queries - self.centre) @ self.basis).float()
-        least, best = self._least(turned, variance)
+        turned = (queries - self.centre) @ self.basis
+        best = torch.cat([self._nearest(q) for q in turned.float().split(BLOCK)])
         order = best.argsort(stable=True)  # neighbours in the tree look at the same leaves
         order = order[variance[order].argsort(stable=True)]
-        limit = -math.log(tolerance)
-        for part in order.split(TOGETHER):
-            q, v, z = turned[part], variance[part].float(), least[part]
-            kept = self._kept(q, v, z, limit)
-            # scores here are about the centre of all rows: moved to those about zero
-            move = (queries[part] @ self.centre - 0.5 * self.centre.square().sum()) / variance[part]
-            yield part, z + move, self._batches(kept)
+        for part in order.split(BLOCK):
+            q, v = queries[part], variance[part]
+            least = self._weight(q, v, best[part])
+            # scores are about zero there, about the mean of all rows here
+            move = (q @ self.centre - 0.5 * self.centre.square().sum()) / v
+            kept = self._kept(turned[part], v, least - move, -math.log(tolerance))
+            yield part, least, self._batches(kept)
 
     def _batches(self, kept: Tensor) -> Iterator[Tensor]:
         for some in kept.split(BATCH // LEAF):
             numbers = self.index[some].flatten()
             yield self.bank.rows(numbers[numbers >= 0])
 
-    def _unit(self) -> float:
-        return 4 * (self.bank.d + 8) * 2.0**-24
+    def _nearest(self, q: Tensor) -> Tensor:
+        """The leaf whose mean score is the highest (Q,): where the posterior is, most often."""
+        tops = [
+            torch.addmm(-0.5 * self.energy[at : at + STEP], q, self.mean[at : at + STEP].T).max(1)
+            for at in range(0, len(self.index), STEP)
+        ]
+        which = torch.stack([top.values for top in tops]).argmax(0)
+        return torch.stack([top.indices for top in tops]).gather(0, which[None])[0] + STEP * which
 
-    def _rounding(self, q: Tensor, v: Tensor) -> Tensor:
-        """What float32 may do to a score over σ² (Q,); Higham (2002), section 3.1."""
-        far = float(self.energy.max() + self.mean.square().sum(1).max()) ** 0.5
-        return self._unit() * far * (torch.linalg.vector_norm(q, dim=1) + far) / v
-
-    def _least(self, q: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """log of a lower bound of the whole weight (Q,) by Jensen, and the leaf that weighs most."""
-        least, best = [], []
-        for part, v in zip(q.split(TOGETHER), variance.float().split(TOGETHER), strict=True):
-            total, top, place = None, None, None
-            for start in range(0, len(self.mean), STEP):
-                s = slice(start, start + STEP)
-                scores = torch.addmm(-0.5 * self.energy[s], part, self.mean[s].T).div_(v[:, None])
-                scores += self.count[s].float().log()
-                high, at = scores.max(1)
-                here = scores.logsumexp(1).double()
-                total = here if total is None else torch.logaddexp(total, here)
-                place = at if place is None else torch.where(high > top, at + start, place)
-                top = high if top is None else torch.maximum(top, high)
-            least.append(total - self._rounding(part, v).double())
-            best.append(place)
-        return torch.cat(least), torch.cat(best)
+    def _weight(self, q: Tensor, v: Tensor, leaf: Tensor) -> Tensor:
+        """log of the weight of one leaf for each query (Q,)."""
+        numbers = self.index[leaf]  # (Q, LEAF)
+        x = self.bank.rows(numbers.clamp(min=0).flatten()).double().unflatten(0, numbers.shape)
+        scores = (x @ q[:, :, None])[:, :, 0] - 0.5 * x.square().sum(2)
+        return (scores / v[:, None]).where(numbers >= 0, -torch.inf).logsumexp(1)
 
     def _kept(self, q: Tensor, v: Tensor, least: Tensor, limit: float) -> Tensor:
         """Leaves that any of the queries needs: for each, those left out weigh at most $e^{-limit}$ of the whole."""
-        bounds = [self._most(slice(start, start + STEP), q, v, least) for start in range(0, len(self.mean), STEP)]
-        most = torch.cat(bounds, dim=1)  # (Q, K)
+        small, precision = q.float(), v.float()
+        least = (least - 0.5 * q[:, :LEAD].square().sum(1) / v).float()  # as the bounds
+        bounds = [self._most(slice(at, at + STEP), small, precision) for at in range(0, len(self.index), STEP)]
+        most = torch.cat(bounds, dim=1).sub_(least[:, None])  # (Q, K)
         # a low level first, and whether what lies below it is little; if not, one that is sure
-        low, sure = -limit - 2, -limit - math.log(len(self.mean))
-        below = torch.where(most < low, most, -torch.inf).exp().sum(1)
+        low, sure = -limit - 2, -limit - math.log(len(self.index))
+        below = most.clamp(-80, low).exp().where(most < low, 0.0).sum(1)
         level = torch.where(below <= math.exp(-limit), low, sure)
         return (most >= level[:, None]).any(0).nonzero()[:, 0]
 
-    def _most(self, some: slice, q: Tensor, v: Tensor, least: Tensor) -> Tensor:
-        """log of an upper bound of the weights of some leaves over $e^{least}$ (Q, k), by Cauchy and Schwarz."""
-        c, scaled = self.mean[some], self.mean[some] * self.width
-        wide, size = q * self.width, scaled.square().sum(1)
-        away = torch.addmm(size, wide, scaled.T, alpha=-2)  # |τ(q - c)|², less |τq|²
-        length = wide.square().sum(1, keepdim=True)
-        away += (1 + self._unit()) * length + self._unit() * size  # with what rounding may do
-        bound = torch.addmm(-0.5 * c.square().sum(1), q, c.T)
+    def _most(self, some: slice, q: Tensor, v: Tensor) -> Tensor:
+        """log of an upper bound of the weights of leaves (Q, k), less what is common to all of them."""
+        first, rest, c = q[:, :LEAD], q[:, LEAD:], self.mean[some, LEAD:]
+        # squared distances, and what rounding may do; Higham (2002), section 3.1
+        unit = 4 * (self.bank.d + 8) * 2.0**-24
+        size, length = c.square().sum(1), rest.square().sum(1, keepdim=True)
+        bound = torch.addmm(-0.5 * size, rest, c.T)  # s(c)
+        ball = torch.addmm((1 - unit) * size, rest, c.T, alpha=-2).add_((1 - unit) * length).clamp_(min=0).sqrt_()
+        ball = ball.sub_(self.radius[some]).clamp_(min=0).square_().neg_().add_(length).mul_(0.5)
+        scaled, wide = c * self.width, rest * self.width
+        size, length = scaled.square().sum(1), wide.square().sum(1, keepdim=True)
+        away = torch.addmm((1 + unit) * size, wide, scaled.T, alpha=-2).add_((1 + unit) * length)
         bound.addcmul_(away.clamp_(min=0).sqrt_(), self.reach[some])
-        bound.div_(v[:, None]).add_(self.count[some].float().log())
-        slack = self._rounding(q, v) + 1e-6 * least.abs().float()
-        return bound.sub_((least.float() - slack)[:, None])
+        bound = torch.minimum(bound, ball)
+        for k in range(first.shape[1]):
+            here, low, high = first[:, k, None], self.low[some, k], self.high[some, k]
+            distance = torch.maximum(low - here, here - high).clamp_(min=0)
+            bound.addcmul_(distance, distance, value=-0.5 * (1 - unit))
+        far = torch.linalg.vector_norm(c, dim=1).max() if c.shape[1] else 0.0
+        lengths = [torch.linalg.vector_norm(part, dim=1) for part in (rest, q)]
+        rounding = unit * (far * (lengths[0] + far) + lengths[1].square())
+        return bound.add_(rounding[:, None]).div_(v[:, None]).add_(self.count[some].float().log())
 
 
 def _principal(bank: _Bank) -> tuple[Tensor, Tensor, float]:
@@ -420,8 +431,8 @@ def _order(bank: _Bank, start: int, centre: Tensor, basis: Tensor) -> Tensor:
     return leaves[(leaves >= 0).any(1)]
 
 
-def _of_leaves(bank: _Bank, index: Tensor, centre: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of leaves in principal coordinates (k, LEAF, D), zero where there is none, and where there is one."""
-    inside = (index >= 0)[:, :, None]
-    x = ((bank.rows(index.clamp(min=0).flatten()).double() - centre) @ basis).float()
-    return x.unflatten(0, index.shape) * inside, inside.float()
+def _of_leaves(bank: _Bank, index: Tensor, centre: Tensor, basis: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows of leaves in principal coordinates (k, LEAF, D), and where there is one (k, LEAF, 1)."""
+    for some in index.split(CHUNK // LEAF):
+        x = ((bank.rows(some.clamp(min=0).flatten()).double() - centre) @ basis).float()
+        yield x.unflatten(0, some.shape), (some >= 0)[:, :, None]
