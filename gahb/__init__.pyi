@@ -37,6 +37,7 @@ from .jacobian.basis import adaptive_basis as adaptive_basis
 from .jacobian.filters import adaptive_filters as adaptive_filters
 from .jacobian.traces import effective_dimension as effective_dimension
 from .jacobian.traces import trace_estimate as trace_estimate
+from .measure import agreement as agreement
 from .measure import harmonics as harmonics
 from .measure import kl as kl
 from .measure import laws as laws

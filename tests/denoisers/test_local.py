@@ -112,6 +112,7 @@ def test_what_is_left_out_is_less_than_the_tolerance(images, sigma, monkeypatch)
 
 def test_pruning_leaves_out_most_patches_where_noise_is_small(monkeypatch):
     monkeypatch.setattr(patch_posterior, "WORTH", 1)
+    monkeypatch.setattr(patch_posterior, "BLOCK", 32)  # of a few images only: larger blocks would see it all
     seen = []
     add = patch_posterior._Sums.add
 
@@ -155,7 +156,9 @@ def test_derivatives_are_those_of_the_loop(border, patch):
     assert torch.allclose(jvp(lambda t: f(t, sigma), (y,), (v,))[1], slope, atol=1e-6)
     rows = jacrev(lambda t: f(t, 0.3))(y[:1]).reshape(25, 25)
     columns = torch.func.jacfwd(lambda t: f(t, 0.3))(y[:1]).reshape(25, 25)
-    assert torch.allclose(rows, columns, atol=1e-12) and not torch.allclose(rows, rows.T, atol=1e-3)
+    assert torch.allclose(rows, columns, atol=1e-12)
+    everywhere_alike = border == "circular" and patch != 3  # the patch is the image, and all shifts are there
+    assert torch.allclose(rows, rows.T, atol=1e-3) == everywhere_alike
 
 
 def test_the_contract_is_kept():
@@ -218,7 +221,7 @@ def test_a_hand_over_takes_each_point_to_its_side():
     low, high = gahb.PatchEmpirical(X, 3), gahb.Gaussian.of(X)
     f = gahb.HandOver(low, high, 0.2)
     levels = torch.tensor([0.1, 0.2], dtype=torch.float64)
-    assert torch.equal(f(Y, levels), torch.cat([low(Y[:1], 0.1), high(Y[1:], 0.2)]))
+    assert torch.allclose(f(Y, levels), torch.cat([low(Y[:1], 0.1), high(Y[1:], 0.2)]), atol=1e-12)
 
 
 @pytest.mark.parametrize(
