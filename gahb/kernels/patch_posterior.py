@@ -99,8 +99,9 @@ class PatchPosterior:
             pixels = torch.arange(self.images[0, 0].numel(), device=self.images.device)
             kinds = pixels if not self.equivariant else self._kinds(patch).to(pixels)
             padded = extended(self.images, patch, self.border)
+            centre = float(self.images.mean(dtype=torch.float64))
             alike = [pixels[kinds == kind] for kind in kinds.unique()]
-            self._banks[patch] = [(some, _Bank(padded, patch, some, self.tolerance)) for some in alike]
+            self._banks[patch] = [(some, _Bank(padded, patch, some, centre, self.tolerance)) for some in alike]
         return self._banks[patch]
 
     def _kinds(self, patch: int) -> Tensor:
@@ -143,14 +144,13 @@ def _products(rows: Tensor, channels: int) -> Tensor:
 class _Bank:
     """The patches of `padded` images about `pixels`."""
 
-    def __init__(self, padded: Tensor, patch: int, pixels: Tensor, tolerance: float):
+    def __init__(self, padded: Tensor, patch: int, pixels: Tensor, centre: float, tolerance: float):
         self.windows = padded.unfold(2, patch, 1).unfold(3, patch, 1)
         self.count, self.channels, _, self.width = self.windows.shape[:4]
         self.places = (pixels // self.width).to(padded.device), (pixels % self.width).to(padded.device)
-        self.here, self.tolerance = len(pixels), tolerance
+        self.here, self.centre, self.tolerance = len(pixels), centre, tolerance
         self.d = self.channels * patch**2
         self.size = self.count * self.here
-        self.centre = float(padded.mean(dtype=torch.float64))
         self._leaves: _Leaves | None = None
 
     def rows(self, index: Tensor) -> Tensor:
