@@ -369,7 +369,8 @@ class _Leaves:
     def _kept(self, q: Tensor, v: Tensor, least: Tensor, limit: float) -> Tensor:
         """Leaves that any of the queries needs: for each, those left out weigh at most $e^{-limit}$ of the whole."""
         small, precision = q.float(), v.float()
-        least = (least - 0.5 * q[:, :LEAD].square().sum(1) / v).float()  # as the bounds
+        least = least - 0.5 * q[:, :LEAD].square().sum(1) / v  # as the bounds
+        least = (least - 1e-6 * least.abs()).float()  # rounded down
         bounds = [self._most(slice(at, at + STEP), small, precision) for at in range(0, len(self.index), STEP)]
         most = torch.cat(bounds, dim=1).sub_(least[:, None])  # (Q, K)
         # a low level first, and whether what lies below it is little; if not, one that is sure
