@@ -41,11 +41,14 @@ from .measure import agreement as agreement
 from .measure import harmonics as harmonics
 from .measure import kl as kl
 from .measure import laws as laws
+from .measure import leakage as leakage
 from .measure import memorization as memorization
 from .measure import rates as rates
 from .measure import risk as risk
 from .measure import statistics as statistics
 from .measure.conformance import check_denoiser as check_denoiser
+from .measure.copies import Copies as Copies
+from .measure.copies import copies as copies
 from .measure.kl import kl_bound as kl_bound
 from .measure.memorization import nearest as nearest
 from .measure.memorization import twin_similarity as twin_similarity

@@ -87,6 +87,13 @@ def test_empirical(bench, capsys, monkeypatch):
     assert len(errors) == 11 and max(errors) < 1e-4
 
 
+def test_copies(bench, capsys):
+    """A rate, and the memory of this process."""
+    bench("copies", SHAPE=(3, 8, 8), SIDE=128).main(50, 1200)
+    said = capsys.readouterr().out
+    assert re.search(r"^50 samples, 1,200 images, .* GFLOP/s, \d+ % \(goal 70\); at most \d+\.\d\d GB held", said)
+
+
 def test_sample(bench):
     """The share of time is that of the network: its calls are timed, and all images counted."""
     module = bench("sample", SHAPE=(1, 8, 8))

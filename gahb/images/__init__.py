@@ -6,12 +6,14 @@ start + i, so that any part of a class can be made alone.
 
 from .calpha import c_alpha, c_alpha_spectrum
 from .disks import disks
-from .folder import folder, folder_names
+from .duplicates import near_duplicates
+from .folder import folder, folder_checksum, folder_names
 from .leaves import dead_leaves
 from .photos import TEST, TRAIN, centre, crops, photograph, photos
+from .stored import StoredImages, stored
 from .subsets import shuffle_pixels, split
 
 __all__ = [
-    "TEST", "TRAIN", "c_alpha", "c_alpha_spectrum", "centre", "crops", "dead_leaves", "disks", "folder",
-    "folder_names", "photograph", "photos", "shuffle_pixels", "split",
+    "TEST", "TRAIN", "StoredImages", "c_alpha", "c_alpha_spectrum", "centre", "crops", "dead_leaves", "disks", "folder",
+    "folder_checksum", "folder_names", "near_duplicates", "photograph", "photos", "shuffle_pixels", "split", "stored",
 ]

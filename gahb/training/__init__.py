@@ -1,7 +1,8 @@
 """Fitting denoisers by least squares at every noise level.
 
 `loop` holds :func:`fit`; what it is made of has a module each: `method` (how
-the weights are moved), `batches` (what one step sees), `optimiser`,
+the weights are moved), `batches` (what one step sees), `objective` (what the
+network is asked for), `optimiser`,
 `checkpoint` and `processes` (several that train one network together).
 """
 
