@@ -21,6 +21,10 @@ from .denoisers.baselines import NonLocalMeans as NonLocalMeans
 from .denoisers.closed_form import Empirical as Empirical
 from .denoisers.closed_form import Gaussian as Gaussian
 from .denoisers.closed_form import GaussianMixture as GaussianMixture
+from .denoisers.local import HandOver as HandOver
+from .denoisers.local import PatchComposite as PatchComposite
+from .denoisers.local import PatchEmpirical as PatchEmpirical
+from .denoisers.local import WienerLocal as WienerLocal
 from .denoisers.networks import BFCNN as BFCNN
 from .denoisers.networks import PointNetwork as PointNetwork
 from .denoisers.networks import UNet as UNet
@@ -33,6 +37,7 @@ from .jacobian.basis import adaptive_basis as adaptive_basis
 from .jacobian.filters import adaptive_filters as adaptive_filters
 from .jacobian.traces import effective_dimension as effective_dimension
 from .jacobian.traces import trace_estimate as trace_estimate
+from .measure import agreement as agreement
 from .measure import harmonics as harmonics
 from .measure import kl as kl
 from .measure import laws as laws

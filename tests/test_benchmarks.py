@@ -140,3 +140,10 @@ def test_widgets(bench):
     for widget, *change in module.cases().values():
         times = module.times(widget, *change, 3)
         assert len(times) == 3 and min(times) > 0
+
+
+def test_the_patch_posterior_with_and_without_pruning(bench, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["bench_patches.py", "40"])
+    bench("patches", SIDE=64, SIZE=16, NEAREST=5).main()
+    out = capsys.readouterr().out
+    assert "C² images" in out and "disks" in out and len(re.findall("pruned .*×, differs by .*e-0", out)) == 10

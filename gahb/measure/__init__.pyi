@@ -1,3 +1,4 @@
+from . import agreement as agreement
 from . import conformance as conformance
 from . import copies as copies
 from . import harmonics as harmonics
