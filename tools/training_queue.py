@@ -37,7 +37,7 @@ FACES = {"kind": "folder", "path": "${GAHB_FACES}", "size": 40, "groups": "${GAH
 
 def recipe(network: dict, images: dict, steps: int, seed: int = 0, every: int = 500, **training) -> dict:
     """A recipe as it is written."""
-    training = dict(steps=steps, seed=seed, every=every, **METHOD, **training)
+    training = dict(steps=steps, seed=seed, every=every) | METHOD | training
     return dict(network=network, images=images, training=training)
 
 
@@ -95,7 +95,7 @@ def queue() -> dict[str, dict]:
         *pairs("photos", dict(kind="photos", size=32), few), *pairs("bedrooms", bedrooms, (*few, 2000)),
         *reseeded("calpha-2", c_alpha(2)), *reseeded("disks", disks),
         *passes("calpha-2", c_alpha(2)), *passes("faces", FACES),
-        *paper(),
+        *physics(), *paper(),
     ]
     return dict(entries)
 
@@ -108,6 +108,25 @@ def passes(name: str, images: dict) -> Iterator[tuple[str, dict]]:
         records = [step for step in at if step <= steps]
         yield f"{name}-passes-n{n}", recipe(SMALL, dict(images, n=n), steps, every=records, schedule="constant",
                                             polish=0.0)
+
+
+def physics() -> Iterator[tuple[str, dict]]:
+    """Chapter 10: permeability and pressure, without the residual and with it, by its weight c and by N."""
+    network = {**SMALL, "channels": 2}
+
+    def darcy(n: int, **penalty) -> dict:
+        more = {"penalty": {"residual": "darcy", **penalty}} if penalty else {}
+        images = dict(kind="darcy", size=24, n=n)
+        how = dict(batch=8, precision="float32", compiled=False)
+        return recipe(network, images, 1000, every=1000, **how, **more)
+
+    yield "darcy-n1000", darcy(1000)
+    for c in (1e-6, 1e-5, 1e-7):
+        for estimate in ("mean", "sample"):
+            yield f"darcy-n1000-{estimate}-{c:.0e}", darcy(1000, c=c, estimate=estimate)
+            if c == 1e-6 and estimate == "sample":
+                yield "darcy-n30", darcy(30)
+                yield "darcy-n30-mean-1e-06", darcy(30, c=c, estimate="mean")
 
 
 def paper() -> Iterator[tuple[str, dict]]:
