@@ -128,7 +128,8 @@ class Recipe:
         if (given := self.training.get("penalty")) is None:
             return None
         if not isinstance(given, dict) or given.get("residual") not in RESIDUALS:
-            raise ValueError(f"penalty must be a mapping whose residual is one of {', '.join(RESIDUALS)}, got {given!r}")
+            raise ValueError(f"penalty must be a mapping whose residual is one of {', '.join(RESIDUALS)}, "
+                             f"got {given!r}")
         return Constraint(**given | {"residual": RESIDUALS[given["residual"]]})
 
     @property
