@@ -133,6 +133,9 @@ def darcy_images(permeability: Tensor, pressure: Tensor) -> Tensor:
 def darcy_fields(images: Tensor) -> tuple[Tensor, Tensor]:
     r"""Permeability and pressure of pictures: $K = e^{8(x_0 - 1/2)}$ and $p = x_1 - \tfrac12$.
 
+    Channel 0 is cut to [0, 1] before, as a screen cuts it: no K of the class is
+    outside, and a sampler's pictures may be.
+
     Parameters
     ----------
     images : (n, 2, size, size), such as :func:`darcy` or a sampler returns.
@@ -153,7 +156,8 @@ def darcy_fields(images: Tensor) -> tuple[Tensor, Tensor]:
     (True, True)
     """
     _check_pictures(images)
-    return (2 * LOG_K * (images[:, 0] - 0.5)).exp(), 2 * PRESSURE * (images[:, 1] - 0.5)
+    log_k, p = _log_fields(images)
+    return log_k.exp(), p
 
 
 def darcy_residual(images: Tensor) -> Tensor:
@@ -164,7 +168,9 @@ def darcy_residual(images: Tensor) -> Tensor:
     makes a residual of standard deviation $\sqrt{20}\,s/h^2$ inside the square,
     h = 1/size: what a picture's own noise is worth grows with the square of the
     grid. A pressure of 0 makes −f, whose mean absolute value is 0.3125 on grids
-    divisible by 8. A constant that is added to p is not seen.
+    divisible by 8. A constant that is added to p is not seen. K is that of
+    :func:`darcy_fields`: without a bound its exponential overflows at the first
+    steps of a training.
 
     Parameters
     ----------
@@ -188,7 +194,7 @@ def darcy_residual(images: Tensor) -> Tensor:
     """
     _check_pictures(images)
     size = images.shape[-1]
-    log_k, p = 2 * LOG_K * (images[:, 0] - 0.5), 2 * PRESSURE * (images[:, 1] - 0.5)
+    log_k, p = _log_fields(images)
     outflow = _outflow(log_k, p, dim=1) + _outflow(log_k, p, dim=2)
     return size**2 * outflow - torch.as_tensor(corners(size), dtype=p.dtype, device=p.device)
 
@@ -234,6 +240,11 @@ def darcy_pressure(permeability: Tensor, source: Tensor | None = None) -> Tensor
     log_k = permeability.detach().cpu().double().log().numpy()
     p = np.stack([_solve(k, b) for k, b in zip(log_k, f.cpu().numpy())])
     return torch.from_numpy(p).to(permeability.device)
+
+
+def _log_fields(images: Tensor) -> tuple[Tensor, Tensor]:
+    """log K and p of pictures."""
+    return 2 * LOG_K * (images[:, 0].clamp(0, 1) - 0.5), 2 * PRESSURE * (images[:, 1] - 0.5)
 
 
 def check_grid(size: int) -> None:

@@ -15,7 +15,7 @@ size: SIDE, share: SHARE}` takes that share of the training images from the
 pictures of a folder, cut at random from SIDE × SIDE pixels. `training` holds arguments of
 `gahb.fit`, and `snapshots`: steps at which the weights are kept too, so that
 one run tells how the network changes with the length of training. Its `penalty`
-is `{residual: darcy, c: 1.0e-7, estimate: mean}`, with the other arguments of
+is `{residual: darcy, c: 1.0e-8, estimate: mean}`, with the other arguments of
 `gahb.training.Constraint`. A recipe
 that names no `optimiser` is of the time when there was one: `adam`. The hash
 is of what is written: what a folder holds is not in it.
