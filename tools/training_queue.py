@@ -119,7 +119,7 @@ def physics() -> Iterator[tuple[str, dict]]:
         return recipe(network, dict(kind="darcy", size=24, n=n), steps, every=steps, **how, **more)
 
     yield "darcy-n1000", darcy(1000, 1000)
-    for c in (1e-8, 1e-9, 1e-7):
+    for c in (1e-8, 1e-9, 1e-10):
         for estimate in ("mean", "sample"):
             yield f"darcy-n1000-{estimate}-{c:.0e}", darcy(1000, 1000, c=c, estimate=estimate)
     yield "darcy-n30", darcy(30, 500)
