@@ -5,6 +5,7 @@ start + i, so that any part of a class can be made alone.
 """
 
 from .calpha import c_alpha, c_alpha_spectrum
+from .disk_projection import DiskProjection, project_on_disks
 from .disks import disks
 from .folder import folder, folder_names
 from .leaves import dead_leaves
@@ -12,6 +13,6 @@ from .photos import TEST, TRAIN, centre, crops, photograph, photos
 from .subsets import shuffle_pixels, split
 
 __all__ = [
-    "TEST", "TRAIN", "c_alpha", "c_alpha_spectrum", "centre", "crops", "dead_leaves", "disks", "folder",
-    "folder_names", "photograph", "photos", "shuffle_pixels", "split",
+    "TEST", "TRAIN", "DiskProjection", "c_alpha", "c_alpha_spectrum", "centre", "crops", "dead_leaves", "disks",
+    "folder", "folder_names", "photograph", "photos", "project_on_disks", "shuffle_pixels", "split",
 ]
