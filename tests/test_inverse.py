@@ -72,14 +72,15 @@ def test_a_gaussian_is_drawn_from_its_conditional_law_by_every_method(method):
     f, measure = gaussian(), MEASURES["block means"]
     v = measure(f.sample(1, seed=1))
     conditional = f.given(inverse.matrix(measure, SHAPE), v)
-    settings = dict(method=method, start=conditional, dtype=F64, seed=2, **({"h": 0.3} if method == "stochastic" else {}))
+    settings = dict(method=method, start=conditional, dtype=F64, seed=2)
+    settings |= {"h": 0.3} if method == "stochastic" else {"steps": 10}
     drawn = gahb.sample(f, 4, SHAPE, measure=measure, values=v[0], **settings)
     torch.testing.assert_close(drawn, gahb.sample(conditional, 4, SHAPE, **settings), rtol=0, atol=1e-5)
     assert float((measure(drawn) - v).abs().max()) < 1e-5
 
 
 def test_mean_and_covariance_of_the_conditional_law():
-    """DDIM in 20 steps, 400 samples, seed 0: 4.5 s.e. for each mean; the covariance within 1.3 times its scatter and 10 %."""
+    """DDIM in 20 steps, 400 samples, seed 0: means within 4.5 s.e.; covariance within 1.3 times its scatter and 10 %."""
     f, measure, n = gaussian(), MEASURES["inpainting"], 400
     v = measure(f.sample(1, seed=1))
     conditional = f.given(inverse.matrix(measure, SHAPE), v)
@@ -95,7 +96,7 @@ def test_mean_and_covariance_of_the_conditional_law():
 
 
 def test_the_published_gain_keeps_the_values_and_is_biased_even_on_a_gaussian():
-    """Two numbers of correlation 0.9, one known: exact by the covariance, not by the adjoint (1,000 samples, seed 0, h = 0.1)."""
+    """Correlation 0.9, one number known: exact by the covariance, not by the adjoint (1,000 samples, seed 0)."""
     f = gahb.Gaussian(torch.zeros(2), torch.tensor([[0.09, 0.081], [0.081, 0.09]]))
     known = dict(measure=torch.tensor([[1.0, 0.0]]), values=torch.tensor([0.3]), batch=1000, dtype=F64, h=0.1)
     mean = {}
@@ -149,7 +150,8 @@ def test_conditional_law_by_hand():
         (dict(measure="blur"), TypeError, "measure must be a linear function of images or a matrix, got str"),
         (dict(measure=lambda x: x + 1), ValueError, "measure must be linear, got values other than zero"),
         (dict(measure=lambda x: torch.fft.fft2(x)), ValueError, "measure must map images .* got torch.complex64"),
-        (dict(values=torch.zeros(4)), ValueError, r"values must be \(3,\), or \(2, 3\) with some for each.* got \(4,\)"),
+        (dict(values=torch.zeros(4)), ValueError,
+         r"values must be \(3,\), or \(2, 3\) with some for each.* got \(4,\)"),
         (dict(values=[0.0] * 3), TypeError, "values must be a tensor, what measure makes of images, got list"),
         (dict(values=torch.full((3,), math.nan)), ValueError, "values must be finite, got NaN"),
         (dict(gain="kalman"), ValueError, "gain must be one of covariance, adjoint, got 'kalman'"),
@@ -165,11 +167,11 @@ def test_refuses(arguments, error, message):
     ("make", "error", "message"),
     [
         (lambda: inverse.inpainting(torch.ones(3)), TypeError, "mask must be a boolean tensor .* got torch.float32"),
-        (lambda: inverse.inpainting(torch.zeros(3) > 0), ValueError, "mask must be true at one pixel at least, got none"),
+        (lambda: inverse.inpainting(torch.zeros(3) > 0), ValueError, "mask must be true at one pixel at least, got"),
         (lambda: inverse.block_means(0), ValueError, "factor must be an integer of at least 1, got 0"),
         (lambda: inverse.block_means(4)(torch.zeros(1, *SHAPE)), ValueError, r"factor must divide the sides \(6, 6\)"),
         (lambda: inverse.low_frequencies(-1), ValueError, "count must be an integer of at least 0, got -1"),
-        (lambda: inverse.low_frequencies(3)(torch.zeros(1, *SHAPE)), ValueError, "count must be below half of the sides"),
+        (lambda: inverse.low_frequencies(3)(torch.zeros(1, *SHAPE)), ValueError, "count must be below half of the"),
         (lambda: inverse.random_projections(5, 4), ValueError, "m must be at most d = 4, got 5"),
     ],
 )  # fmt: skip

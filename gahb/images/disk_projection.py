@@ -142,7 +142,8 @@ def _best_greys(inside: Tensor, total: Tensor, area: Tensor, square: Tensor, d: 
     least = torch.where(within, value(*best), torch.inf)
     for side in (0.0, 1.0):
         fixed = torch.full_like(inside, side)
-        for pair in ((fixed, ((outside - ab * side) / bb).clamp(0, 1)), (((inside - ab * side) / aa).clamp(0, 1), fixed)):
+        a_given_b, b_given_a = (inside - ab * side) / aa, (outside - ab * side) / bb
+        for pair in ((fixed, b_given_a.clamp(0, 1)), (a_given_b.clamp(0, 1), fixed)):
             here = value(*pair)
             better = here < least
             best = tuple(torch.where(better, new, old) for new, old in zip(pair, best))
@@ -151,7 +152,7 @@ def _best_greys(inside: Tensor, total: Tensor, area: Tensor, square: Tensor, d: 
 
 
 def _descend(y: Tensor, theta: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Ends (n, 5) of damped Gauss–Newton steps in the box, squared distances (n,), and the length of the last step (n,).
+    """Ends (n, 5) of damped Gauss–Newton steps in the box, squared distances (n,), and lengths of the last step (n,).
 
     Parameters at the border stay there while the distance falls towards the
     outside. A step that does not lead nearer is taken again with more damping.

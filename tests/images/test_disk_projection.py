@@ -58,7 +58,7 @@ def test_disks_are_their_own_projections_and_parameters_are_found():
 
 def test_what_is_left_is_orthogonal_to_the_tangents_where_the_optimum_is_inside():
     """‖P (y − proj)‖ ≤ 1e-4 ‖y − proj‖, P on the tangent space; small noise, visible disks, 16×16."""
-    x, y = noisy(12, 16, 0.03)
+    _, y = noisy(12, 16, 0.03)
     near = project(y)
     greys = torch.stack([near.foreground, near.background], dim=1)
     inside = ((greys > 0.01) & (greys < 0.99)).all(1) & ((near.centre - 0.5).abs() < 0.199).all(1)
@@ -100,7 +100,8 @@ def test_each_picture_for_itself_and_dtype():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (dict(y=torch.zeros(1, 3, 8, 8)), ValueError, r"y must be \(B, 1, size, size\) with size ≥ 4, got \(1, 3, 8, 8\)"),
+        (dict(y=torch.zeros(1, 3, 8, 8)),
+         ValueError, r"y must be \(B, 1, size, size\) with size ≥ 4, got \(1, 3, 8, 8\)"),
         (dict(y=torch.zeros(1, 1, 8, 7)), ValueError, r"y must be \(B, 1, size, size\) with size ≥ 4"),
         (dict(y=torch.zeros(1, 1, 3, 3)), ValueError, r"y must be \(B, 1, size, size\) with size ≥ 4"),
         (dict(y=torch.full((1, 1, 8, 8), torch.nan)), ValueError, "y must be finite, got NaN"),
