@@ -151,7 +151,7 @@ class Given:
     r"""$y, \sigma \mapsto \mathbb E[x \mid y, v]$ of a denoiser's x, by one of two gains K (see this module).
 
     "covariance" solves for K by conjugate gradients with products of the
-    symmetric part of J. "adjoint" puts $K = A^\top$, as for J a multiple of the
+    symmetric part of J; what they leave is put in by $A^\top$. "adjoint" puts $K = A^\top$, as for J a multiple of the
     identity: the algorithm of Kadkhodaie & Simoncelli (2021).
     """
 
@@ -170,7 +170,8 @@ class Given:
         short = self.values[numbers.to(y.device)] - self.measure(x_hat)
         if self.gain == "covariance":
             jacobian = Jacobian(denoiser, y, sigma)
-            return x_hat + self._covariance_gain(jacobian, short)
+            x_hat = x_hat + self._covariance_gain(jacobian, short)
+            short = self.values[numbers.to(y.device)] - self.measure(x_hat)  # what is left of it
         return x_hat + self._transposed(short)
 
     def _transposed(self, values: Tensor) -> Tensor:

@@ -124,9 +124,11 @@ def sample(
         images to be drawn, (…) for all of them or (n, …).
     gain : how $\hat x$ follows from $f(y)$ and v: $f(y) + K\,(v - A f(y))$.
         "covariance": $K = J A^\top(A J A^\top)^{-1}$ with $J = \nabla f(y)$,
-        exact for a Gaussian; it needs tens of products with J at each step.
-        "adjoint": $K = A^\top$ (Kadkhodaie & Simoncelli 2021), which needs
-        none, and is biased: of a Gaussian too.
+        exact for a Gaussian; it needs tens of products with J at each step, and
+        a J that is nearly symmetric and positive: for a network it often is
+        not, and then little is gained. "adjoint": $K = A^\top$ (Kadkhodaie &
+        Simoncelli 2021), which needs none; its law is wrong, of a Gaussian too,
+        unless "stochastic" walks slowly, with β of 0.05 or less.
     batch : images sampled at a time (changes nothing but speed, up to rounding).
     dtype, device : by default of the network's weights (else float32, CPU).
     callback : called at every step as ``callback(step, images, sigma, y, x_hat)``

@@ -80,7 +80,7 @@ def test_a_gaussian_is_drawn_from_its_conditional_law_by_every_method(method):
 
 
 def test_mean_and_covariance_of_the_conditional_law():
-    """DDIM in 20 steps, 400 samples, seed 0: means within 4.5 s.e.; covariance within 1.3 times its scatter and 10 %."""
+    """DDIM in 20 steps, 400 samples, seed 0: means to 4.5 s.e.; covariance to 1.3 times its scatter and 10 %."""
     f, measure, n = gaussian(), MEASURES["inpainting"], 400
     v = measure(f.sample(1, seed=1))
     conditional = f.given(inverse.matrix(measure, SHAPE), v)
