@@ -6,6 +6,7 @@ from . import contract as contract
 from . import denoisers as denoisers
 from . import figures as figures
 from . import images as images
+from . import inverse as inverse
 from . import jacobian as jacobian
 from . import measure as measure
 from . import sampling as sampling

@@ -552,7 +552,7 @@ def _array(image) -> np.ndarray:
     """(H, W), or in colour (H, W, 3)."""
     array = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
     array = array.squeeze()
-    return array.transpose(1, 2, 0) if array.ndim == 3 else array
+    return array.transpose(1, 2, 0) if array.ndim == 3 and len(array) == 3 else array
 
 
 def _vector(values) -> np.ndarray:

@@ -228,3 +228,7 @@ def test_a_worked_example_shows_its_code_what_it_prints_and_its_figure(ext, tmp_
     monkeypatch.undo()
     with pytest.raises(ZeroDivisionError):
         module.made(tmp_path, "1 / 0", "", "")
+    assert "```text\nword word" in module.made(tmp_path, "print(40 * 'word ')", "", "")  # in several lines
+    env = SimpleNamespace(found_docs={"book/copies"})
+    assert module.outdated(None, env, *[None] * 3) == ["book/copies"]
+    assert module.outdated(None, env, *[None] * 3) == []

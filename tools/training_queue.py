@@ -38,7 +38,7 @@ FACES = {"kind": "folder", "path": "${GAHB_FACES}", "size": 40, "groups": "${GAH
 
 def recipe(network: dict, images: dict, steps: int, seed: int = 0, every: int = 500, **training) -> dict:
     """A recipe as it is written."""
-    training = dict(steps=steps, seed=seed, every=every, **METHOD, **training)
+    training = dict(steps=steps, seed=seed, every=every) | METHOD | training
     return dict(network=network, images=images, training=training)
 
 
@@ -103,8 +103,7 @@ def queue() -> dict[str, dict]:
         *pairs("photos", dict(kind="photos", size=32), few), *pairs("bedrooms", bedrooms, (*few, 2000)),
         *reseeded("calpha-2", c_alpha(2)), *reseeded("disks", disks),
         *passes("calpha-2", c_alpha(2)), *passes("faces", FACES),
-        *objectives(),
-        *paper(),
+        *objectives(), *physics(), *paper(),
     ]
     return dict(entries)
 
@@ -132,6 +131,22 @@ def objectives(n: int = 100, steps: int = 1500) -> Iterator[tuple[str, dict]]:
         for name, training in asked.items():
             network = {"kind": "UNet", "width": 16, "depth": 2}  # 20 pixels are not divisible by 8
             yield f"calpha-2-{name}-n{n}-{subset}", recipe(network, own, steps, every=250, **training)
+
+
+def physics() -> Iterator[tuple[str, dict]]:
+    """Chapter 10: permeability and pressure, without the residual and with it, by its weight c and by N."""
+    network, how = {**SMALL, "channels": 2}, dict(batch=8, precision="float32", compiled=False)
+
+    def darcy(n: int, steps: int, **penalty) -> dict:
+        more = {"penalty": {"residual": "darcy", **penalty}} if penalty else {}
+        return recipe(network, dict(kind="darcy", size=24, n=n), steps, every=steps, **how, **more)
+
+    yield "darcy-n1000", darcy(1000, 1000)
+    for c in (1e-8, 1e-9, 1e-10):
+        for estimate in ("mean", "sample"):
+            yield f"darcy-n1000-{estimate}-{c:.0e}", darcy(1000, 1000, c=c, estimate=estimate)
+    yield "darcy-n30", darcy(30, 500)
+    yield "darcy-n30-mean-1e-08", darcy(30, 500, c=1e-8, estimate="mean")
 
 
 def paper() -> Iterator[tuple[str, dict]]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -31,6 +32,8 @@ from gahb._files import replacing
 
 from .cache import PLACE, cached, code_of, digest
 
+WIDTH = 79  # of what is printed; the page cuts longer lines off
+
 
 def made(folder: Path, code: str, caption: str, alt: str) -> str:
     """MyST of the code and of what it leads to; its figure is put into `folder`."""
@@ -43,8 +46,8 @@ def made(folder: Path, code: str, caption: str, alt: str) -> str:
             figures.use_style()
             exec(compile(code, "worked example", "exec"), left)
             parts = [f"```python\n{code}\n```"]
-            if printed.getvalue():
-                parts.append(f"```text\n{printed.getvalue()}```")
+            if lines := printed.getvalue().splitlines():
+                parts.append("\n".join(["```text", *(textwrap.fill(line, WIDTH) for line in lines), "```"]))
             if "figure" in left:
                 path = stem.with_name(f"{stem.name}.png")
                 with replacing(path) as partial:

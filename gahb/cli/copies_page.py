@@ -226,8 +226,9 @@ class Report:
             "background, an object, a style.",
             "High similarity alone is no proof. Samples that are smoother or simpler than the images held out have "
             "higher cosines with every image. The ratio of distances tells: a copy is much nearer to one image.",
-            "Where the median sample is less similar than nearly all images held out, the samples are not of this class: "
-            "the model draws it badly, or they were prepared otherwise. Copies among them may be distorted, and missed.",
+            "Where the median sample is less similar than nearly all images held out, the samples are not of this "
+            "class: the model draws it badly, or they were prepared otherwise. Copies among them may be distorted, and "
+            "missed.",
             f"Finding none is no proof either. Up to {high} % of the samples of this model could be copies, by the "
             "interval above; and a model that copies nothing can still reveal who was in its training set.",
             "Where images of the class vary in few directions and the training set is large, every new image has a "

@@ -102,6 +102,7 @@ def test_the_report(capsys):
     assert page.pictures[0]["alt"].startswith("sample ") and page.pictures[1]["alt"].startswith("training image ")
     words = " ".join(page.words)
     assert numbers["verdict"] in words
+    assert re.search(r"is more similar to a training image than \d+ % of these are", words)
     assert "110 images held out" in words and "held out: 111 images" in words
     for heading in ("How similar", "The pairs most alike", "Training images copied most often", "Near-duplicates",
                     "What can be concluded, and what cannot"):
