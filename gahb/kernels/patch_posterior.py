@@ -179,8 +179,8 @@ class _Bank:
         pruned = torch.zeros(len(queries), dtype=torch.bool, device=queries.device)
         numbers, means = [], []
         if tolerance > 0 and self.size >= WORTH:
-            # where even the mean distance between patches leaves weight, there is nothing to leave out
-            pruned = 2 * variance * -math.log(tolerance) < self.leaves().spread
+            # where patches at a third of their mean distance keep weight, bounds cost more than they save
+            pruned = 2 * variance * -math.log(tolerance) < self.leaves().spread / 10
             chosen = pruned.nonzero()[:, 0]
             for part, least, rows in self.leaves().near(queries[chosen], variance[chosen], tolerance):
                 numbers.append(chosen[part])
