@@ -1,12 +1,14 @@
 """Fitting denoisers by least squares at every noise level.
 
 `loop` holds :func:`fit`; what it is made of has a module each: `method` (how
-the weights are moved), `batches` (what one step sees), `optimiser`,
+the weights are moved), `batches` (what one step sees), `objective` (what the
+network is asked for), `constraint` (a law that clean images obey), `optimiser`,
 `checkpoint` and `processes` (several that train one network together).
 """
 
 from .batches import ImageSource
+from .constraint import Constraint, Penalty
 from .loop import EVERY, StoppedError, fit, records
 from .method import Method, compiler
 
-__all__ = ["EVERY", "ImageSource", "Method", "StoppedError", "compiler", "fit", "records"]
+__all__ = ["EVERY", "Constraint", "ImageSource", "Method", "Penalty", "StoppedError", "compiler", "fit", "records"]

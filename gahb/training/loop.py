@@ -37,8 +37,10 @@ from .._validate import check_sigma_range, positive_int, suggestion
 from ..contract import check_output
 from ..denoisers.networks import BiasFreeNorm
 from . import checkpoint as checkpoints
-from .batches import ImageSource, as_source, draw, fingerprint, first_images
+from .batches import ImageSource, as_source, draw, fingerprint, first_images, slice_of
+from .constraint import Constraint, Penalty
 from .method import Method, compiler, compiler_name, mean_weight
+from .objective import Increments, Task, denoising, increment
 from .optimiser import Optimiser
 from .processes import agreed, leads, team
 
@@ -59,6 +61,7 @@ def fit(
     monitor: Callable[[nn.Module], dict] | None = None,
     log: list | None = None,
     until: Callable[[], bool] | None = None,
+    penalty: Penalty | None = None,
     **method,
 ) -> nn.Module:
     """Train `network` in place as a denoiser and return it in eval mode.
@@ -91,17 +94,24 @@ def fit(
     until : asked after every step (under `torchrun` at every record); where it
         says so, training stops there with its checkpoint, and `StoppedError`
         is raised.
+    penalty : what is added to the loss: a :class:`gahb.training.Constraint`, or
+        any function ``penalty(network, y, sigma, x_hat)`` that returns (B,) for
+        the noisy images y (B, …) at σ (B,), of which the network made `x_hat`.
+        Gradients pass through all it does. In one process only.
     method : arguments of :class:`gahb.training.Method`: `optimiser`,
-        `learning_rate`, `schedule`, `weight_power`, `frozen_after`, `polish`,
-        `precision`, `compiled`.
+        `objective`, `bank`, `learning_rate`, `schedule`, `weight_power`,
+        `frozen_after`, `polish`, `precision`, `compiled`.
 
     Raises
     ------
     ValueError
         on images outside [0, 1] or of another shape, a bad range, a network
-        that does not return the shape of its input, a batch that the
-        processes cannot share equally, no compiler where one is needed, or a
-        checkpoint of another run or whose contents do not match its checksum.
+        that does not return the shape of its input, a penalty that does not
+        return a number for each image, a batch that the processes cannot share
+        equally, no compiler where one is needed, or a checkpoint of another run
+        or whose contents do not match its checksum.
+    TypeError
+        for a penalty that cannot be called.
 
     Examples
     --------
@@ -117,7 +127,7 @@ def fit(
         known = [*signature(fit).parameters, *(field.name for field in fields(Method))]
         raise TypeError(f"fit takes no argument {unknown[0]!r}; {suggestion(unknown[0], known)}")
     recorded, how, source = records(every, steps), Method(**method), as_source(images)
-    run = _Run(network, source, settings, how)
+    run = _Run(network, source, settings, how, penalty)
     steps, batch = settings["steps"], settings["batch"]
     log = [] if log is None else log
     first, total = (0, 0.0) if checkpoint is None else run.resume(Path(checkpoint), log)
@@ -152,8 +162,9 @@ class StoppedError(Exception):
 class _Run:
     """A network that is being trained: what moves it, and what each step shows it."""
 
-    def __init__(self, network: nn.Module, source: ImageSource, settings: dict, how: Method):
-        self.network, self.how, self.settings = network, how, settings
+    def __init__(self, network: nn.Module, source: ImageSource, settings: dict, how: Method,
+                 penalty: Penalty | None = None):
+        self.network, self.how, self.settings, self.penalty = network, how, settings, penalty
         self.rank, self.processes = (0, 1) if team() is None else (team().global_rank, team().world_size)
         if settings["batch"] % self.processes:
             raise ValueError(f"batch must be a multiple of the {self.processes} processes of torchrun, "
@@ -164,11 +175,18 @@ class _Run:
         if how.compiled and self.device.type == "cpu" and compiler() is None:
             raise ValueError(f"compiled=True needs a C++ compiler, and {compiler_name()!r} is not found: "
                              "install it, or name another one in CXX")
-        self.known = first_images(source)
+        self.known, self.increments = first_images(source), None
+        if how.objective == "increment":
+            if how.bank is not None and not isinstance(source, Tensor):
+                raise ValueError(f"bank must be None for an endless stream of images, got {how.bank}")
+            self.increments = Increments(self.known, how.bank, batch=settings["batch"], seed=settings["seed"])
         on_gpu = isinstance(source, Tensor) and self.device.type == "cuda"
         self.source = source.to(self.device) if on_gpu else source  # once, not batch by batch
         network.to(memory_format=torch.channels_last)
-        _check_output(network, _channels_last(self.known[:1].to(self.device, self.dtype)))
+        first = _channels_last(self.known[:1].to(self.device, self.dtype))
+        _check_output(network, first)
+        if penalty is not None:
+            _check_penalty(penalty, network, first)
         network.train()
         if team() is not None and not how.compiled:  # else its gradient has the strides of channels_last as well
             _lay_out_gains(network)
@@ -180,35 +198,43 @@ class _Run:
         loss_of = self._loss()
         with _to_the_bit(self.device):
             for step in range(first, steps):
-                x, sigma, z = self._draw(step)
-                y = x + sigma.reshape(-1, *[1] * (x.ndim - 1)) * z
+                task = self._draw(step)
                 _set_norms(self.network, frozen=how.freezes(step, steps), shared=self.processes > 1)
                 autocast = how.precision == "bfloat16" and not how.polishes(step, steps)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=autocast):
-                    loss = loss_of(_channels_last(y), x, sigma)
+                    loss = loss_of(task._replace(y=_channels_last(task.y)))
                 loss.backward()
                 self.optimiser.step(how.rate(step, steps))
                 yield step + 1, loss.detach()
 
-    def _loss(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-        """The weighted error of a batch, as a function of y, x and σ; compiled where that is asked for."""
+    def _loss(self) -> Callable[[Task], Tensor]:
+        """The weighted error of a batch; compiled where that is asked for."""
         module, power = self.network, self.how.weight_power
         if team() is not None:  # gradients are averaged; Fabric compiles what it wraps the network in, not itself
             module = team().setup_module(torch.compile(module) if self.how.compiled else module, move_to_device=False)
         mean = mean_weight(*self.settings["sigma_range"], power)
 
+        penalty = self.penalty
+
         def error(y: Tensor, x: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
-            return (weight * (module(y, sigma).float() - x).square().flatten(1).mean(dim=1)).mean()
+            x_hat = module(y, sigma).float()
+            each = weight * (x_hat - x).square().flatten(1).mean(dim=1)
+            if penalty is not None:
+                each = each + penalty(module, y, sigma, x_hat)
+            return each.mean()
 
         if self.how.compiled and team() is None:
             error = torch.compile(error)
-        return lambda y, x, sigma: error(y, x, sigma, sigma.pow(-power) / mean)
+        return lambda task: error(task.y, task.target, task.sigma, task.weight * task.sigma.pow(-power) / mean)
 
-    def _draw(self, step: int) -> tuple[Tensor, ...]:
+    def _draw(self, step: int) -> Task:
         batch, seed, levels = (self.settings[key] for key in ("batch", "seed", "sigma_range"))
         parts = draw(self.source, batch, levels, seed, step, device=self.device, rank=self.rank,
                      processes=self.processes)
-        return tuple(part.to(self.device, self.dtype) for part in parts)
+        parts = parts._make(part.to(self.device, self.dtype) for part in parts)
+        if self.increments is None:
+            return denoising(parts)
+        return increment(parts, *self.increments.draw(step, slice_of(batch, self.rank, self.processes), to=parts.x))
 
     def mean(self, value: Tensor) -> float:
         """A number's mean over the processes."""
@@ -216,7 +242,10 @@ class _Run:
 
     def identity(self) -> dict:
         """What a checkpoint must have been made for."""
-        return self.settings | self.how.identity() | dict(device=self.device.type, images=fingerprint(self.known))
+        said = self.settings | self.how.identity() | dict(device=self.device.type, images=fingerprint(self.known))
+        if self.penalty is not None:
+            said["penalty"] = self.penalty.identity() if isinstance(self.penalty, Constraint) else "a function"
+        return said
 
     def save(self, path: Path, step: int, log: list[dict], total: Tensor | float) -> None:
         """Write a checkpoint; `total` is the sum of the losses since the last record."""
@@ -256,6 +285,21 @@ def _check_output(network: nn.Module, x: Tensor) -> None:
     network.eval()
     with torch.no_grad():
         check_output(network(x, x.new_full((len(x),), 0.1)), x, "network")
+
+
+def _check_penalty(penalty: Penalty, network: nn.Module, x: Tensor) -> None:
+    """One number for each image, in one process."""
+    if team() is not None:
+        raise ValueError("penalty must be None under torchrun: it is computed in one process only")
+    if not callable(penalty):
+        raise TypeError("penalty must be a gahb.training.Constraint or a function of (network, y, sigma, x_hat), got "
+                        f"{type(penalty).__name__}")
+    sigma = x.new_full((len(x),), 0.1)
+    with torch.no_grad():
+        value = penalty(network, x, sigma, network(x, sigma).float())
+    if not isinstance(value, Tensor) or value.shape != sigma.shape:
+        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"penalty must return a tensor (B,), a number for each image, got {got} for B = {len(x)}")
 
 
 def _channels_last(y: Tensor) -> Tensor:

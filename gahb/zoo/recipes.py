@@ -10,11 +10,14 @@ step sees fresh images; with `n` the network is trained on that many, and
 `path` may hold environment variables; without `n`, its first tenth is kept
 for the test; `groups` names a file with a line "NAME GROUP" for each image
 (the path below the folder, and a person or a scene), and no group is then in
-two sets. `shuffle` permutes the pixels. For photos, `more: {path: FOLDER,
+two sets; `files` is the folder's `gahb.images.folder_checksum`, and the recipe
+is refused once the folder holds other files. `shuffle` permutes the pixels. For photos, `more: {path: FOLDER,
 size: SIDE, share: SHARE}` takes that share of the training images from the
 pictures of a folder, cut at random from SIDE × SIDE pixels. `training` holds arguments of
 `gahb.fit`, and `snapshots`: steps at which the weights are kept too, so that
-one run tells how the network changes with the length of training. A recipe
+one run tells how the network changes with the length of training. Its `penalty`
+is `{residual: darcy, c: 1.0e-8, estimate: mean}`, with the other arguments of
+`gahb.training.Constraint`. A recipe
 that names no `optimiser` is of the time when there was one: `adam`. The hash
 is of what is written: what a folder holds is not in it.
 """
@@ -41,11 +44,12 @@ from .._validate import positive_int
 from ..denoisers.networks import BFCNN, UNet
 from ..kernels.counter import uniform
 from ..measure.risk import psnr_curve
-from ..training import EVERY, ImageSource, Method, fit, records
+from ..training import EVERY, Constraint, ImageSource, Method, fit, records
 
 NETWORKS = {"UNet": UNet, "BFCNN": BFCNN}
 CLASSES = {"c_alpha": classes.c_alpha, "disks": classes.disks, "dead_leaves": classes.dead_leaves,
-           "photos": classes.photos, "folder": classes.folder}
+           "photos": classes.photos, "folder": classes.folder, "darcy": classes.darcy}
+RESIDUALS = {"darcy": classes.darcy_residual}  # of the laws that classes of images obey
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # noise levels of the learning curves
 _SECOND, _TEST = 1 << 30, 1 << 31  # indices at which the second subset and the test images of a class begin
 
@@ -93,7 +97,7 @@ class Recipe:
     def __post_init__(self):
         self._check("network", NETWORKS, more={"kind"})
         kind = self.images.get("kind") if isinstance(self.images, dict) else None
-        of_kind = {"photos": {"more"}, "folder": {"groups"}}.get(kind, set())
+        of_kind = {"photos": {"more"}, "folder": {"groups", "files"}}.get(kind, set())
         self._check("images", CLASSES, more={"kind", "n", "subset", "shuffle", *of_kind},
                     less={"n", "start", "device", "progress"})
         self._check("training", None, more={"snapshots"},
@@ -108,6 +112,7 @@ class Recipe:
         last = positive_int(f"recipe {self.name}: training.steps", self.training["steps"])
         with self._named("training"):
             self._method()
+            self._penalty()
             at = records(self.training.get("every", EVERY), last)
         for step in self.snapshots:
             if step not in at - {last}:
@@ -118,6 +123,15 @@ class Recipe:
         """How the network is trained."""
         names = {field.name for field in fields(Method)}
         return Method(**{"optimiser": "adam"} | {key: value for key, value in self.training.items() if key in names})
+
+    def _penalty(self) -> Constraint | None:
+        """What is added to the loss."""
+        if (given := self.training.get("penalty")) is None:
+            return None
+        if not isinstance(given, dict) or given.get("residual") not in RESIDUALS:
+            raise ValueError(f"penalty must be a mapping whose residual is one of {', '.join(RESIDUALS)}, "
+                             f"got {given!r}")
+        return Constraint(**given | {"residual": RESIDUALS[given["residual"]]})
 
     @property
     def snapshots(self) -> tuple[int, ...]:
@@ -207,7 +221,7 @@ class Recipe:
 
     def _arguments(self) -> dict:
         """Those of the class of images."""
-        ours = ("kind", "n", "subset", "shuffle", "more", "groups")
+        ours = ("kind", "n", "subset", "shuffle", "more", "groups", "files")
         return {key: value for key, value in self.images.items() if key not in ours}
 
     def _maker(self, device: str = "cpu", *, test: bool = False) -> Callable[..., Tensor]:
@@ -226,6 +240,9 @@ class Recipe:
         """First subset, second, and what is left for the test; without `n` all but a tenth is the first."""
         arguments, n = self._arguments(), self.images.get("n")
         with self._named("images"):
+            path = _folder(arguments["path"])
+            if (files := self.images.get("files")) and files != classes.folder_checksum(path):
+                raise ValueError(f"files is {files}, and {path} now holds other files: write the recipe anew")
             every = classes.folder(_folder(arguments.pop("path")), **arguments)
         if n is None:
             held = max(1, len(every) // 10)
@@ -278,6 +295,7 @@ class Recipe:
             return {}
 
         training = {key: value for key, value in self.training.items() if key != "snapshots"}
+        training["penalty"] = self._penalty()
         network = self.build().to(device)
         return fit(network, source, checkpoint=checkpoint, progress=progress, log=log, monitor=monitor, until=until,
                    **asdict(self._method()) | training)
