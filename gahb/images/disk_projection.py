@@ -30,7 +30,13 @@ _SAME = 1e-4  # ends this near to each other, relative to the distance from y, a
 
 @dataclass(frozen=True)
 class DiskProjection:
-    """What :func:`project_on_disks` returns, for B pictures."""
+    """What :func:`project_on_disks` returns, for B pictures.
+
+    >>> import gahb
+    >>> near = gahb.images.project_on_disks(2 * gahb.images.disks(3, 8))
+    >>> near.images.shape, bool((near.second > near.distance).all()), int(near.agreed.min()) >= 1
+    (torch.Size([3, 1, 8, 8]), True, True)
+    """
 
     images: Tensor  #: (B, 1, size, size) the nearest disk images, in the dtype of y
     distance: Tensor  #: (B,) ‖y − proj(y)‖, a norm over pixels, float64
