@@ -6,6 +6,7 @@ from . import contract as contract
 from . import denoisers as denoisers
 from . import figures as figures
 from . import images as images
+from . import inverse as inverse
 from . import jacobian as jacobian
 from . import measure as measure
 from . import sampling as sampling
@@ -21,6 +22,10 @@ from .denoisers.baselines import NonLocalMeans as NonLocalMeans
 from .denoisers.closed_form import Empirical as Empirical
 from .denoisers.closed_form import Gaussian as Gaussian
 from .denoisers.closed_form import GaussianMixture as GaussianMixture
+from .denoisers.local import HandOver as HandOver
+from .denoisers.local import PatchComposite as PatchComposite
+from .denoisers.local import PatchEmpirical as PatchEmpirical
+from .denoisers.local import WienerLocal as WienerLocal
 from .denoisers.networks import BFCNN as BFCNN
 from .denoisers.networks import PointNetwork as PointNetwork
 from .denoisers.networks import UNet as UNet
@@ -33,14 +38,18 @@ from .jacobian.basis import adaptive_basis as adaptive_basis
 from .jacobian.filters import adaptive_filters as adaptive_filters
 from .jacobian.traces import effective_dimension as effective_dimension
 from .jacobian.traces import trace_estimate as trace_estimate
+from .measure import agreement as agreement
 from .measure import harmonics as harmonics
 from .measure import kl as kl
 from .measure import laws as laws
+from .measure import leakage as leakage
 from .measure import memorization as memorization
 from .measure import rates as rates
 from .measure import risk as risk
 from .measure import statistics as statistics
 from .measure.conformance import check_denoiser as check_denoiser
+from .measure.copies import Copies as Copies
+from .measure.copies import copies as copies
 from .measure.kl import kl_bound as kl_bound
 from .measure.memorization import nearest as nearest
 from .measure.memorization import twin_similarity as twin_similarity

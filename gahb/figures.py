@@ -81,16 +81,16 @@ def image_grid(
     captions: Sequence[Sequence[str]] = (),
     width: float = 7.2,
 ) -> Figure:
-    """Images in rows, grey in [0, 1]; columns listed in `signed` share a diverging scale about zero.
+    """Images in rows, grey or in colour, in [0, 1]; columns listed in `signed` share a diverging scale about zero.
 
     Parameters
     ----------
-    rows : of each row its images, (H, W) or (1, H, W), tensors or arrays. A row
-        may be shorter than the others.
+    rows : of each row its images, (H, W), (1, H, W) or (3, H, W), tensors or arrays. A
+        row may be shorter than the others.
     titles : above the columns.
     row_labels : left of the rows.
-    signed : indices of columns on the diverging scale; it ends at the 99.5th
-        percentile of their absolute values.
+    signed : indices of columns of grey images on the diverging scale; it ends at
+        the 99.5th percentile of their absolute values.
     captions : ``captions[i][j]`` is written below image j of row i.
     width : of the figure, in inches.
 
@@ -120,7 +120,7 @@ def image_grid(
                 continue
             gray, diverging = {"cmap": "gray", "vmin": 0, "vmax": 1}, {"cmap": DIVERGING, "vmin": -limit, "vmax": limit}
             style = diverging if j in signed else gray
-            axis.imshow(row[j], **style)
+            axis.imshow(row[j].clip(0, 1) if row[j].ndim == 3 else row[j], **style)
             if i == 0 and j < len(titles):
                 axis.set_title(titles[j])
             if captions and captions[i][j]:
@@ -198,6 +198,7 @@ def curve_grid(
     logy: bool = False,
     reference: tuple[str, Sequence, Sequence] | None = None,
     ordered: bool = False,
+    markers: bool = True,
     width: float = 7.2,
 ) -> Figure:
     r"""Panels of :func:`curves` in rows, with common axes (y of one label) and one legend: y label → title → series.
@@ -210,6 +211,7 @@ def curve_grid(
     logx, logy : whether the axes are logarithmic.
     reference : (label, x, y), a thin dashed line in every panel.
     ordered : whether the labels are steps of one quantity, coloured from dark to bright.
+    markers : whether every value has one; without, as for signals, a thin line joins the values.
     width : of the figure, in inches.
 
     Examples
@@ -234,7 +236,8 @@ def curve_grid(
     figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), sharex=True, squeeze=False)
     labels = list(dict.fromkeys(label for _, panels in rows for series in panels.values() for label in series))
     palette = [matplotlib.colormaps[DENSITY](0.9 * k / max(1, len(labels) - 1)) for k in range(len(labels))]
-    colours, markers = dict(zip(labels, palette if ordered else COLOURS)), dict(zip(labels, cycle(MARKERS)))
+    colours = dict(zip(labels, palette if ordered else COLOURS))
+    signs = dict(zip(labels, cycle(MARKERS if markers else ("",))))
     first = {ylabel: axis for (ylabel, _), axis in reversed([*zip(rows, axes[:, 0])])}  # of each y label
     for i, (ylabel, panels) in enumerate(rows):
         for j, axis in enumerate(axes[i]):
@@ -243,7 +246,9 @@ def curve_grid(
             if axis is not first[ylabel]:
                 axis.sharey(first[ylabel])
         for j, (axis, (title, series)) in enumerate(zip(axes[i], panels.items())):
-            _draw_curves(axis, series, *([look[label] for label in series] for look in (colours, markers)), reference)
+            _draw_curves(axis, series, *([look[label] for label in series] for look in (colours, signs)), reference)
+            if not markers:
+                plt.setp(axis.lines, linewidth=1)
             axis.set(xscale="log" if logx else "linear", yscale="log" if logy else "linear")
             axis.set_title("" if i > 0 and axes[i - 1, j].get_title() == title else title)
             if i + 1 == len(rows) or j >= len(rows[i + 1][1]):  # nothing below
@@ -314,6 +319,55 @@ def distributions(
         axis.set(title=title, xlabel=xlabel)
     axes[0, 0].set_ylabel("share of samples")
     _legend_below(figure)
+    return _done(figure)
+
+
+def copies(found, pairs: Sequence[tuple] = (), *, width: float = 7.2) -> Figure:
+    """Samples beside images held out: cosine with the nearest training image, and the ratio of distances.
+
+    Parameters
+    ----------
+    found : of :func:`gahb.copies`.
+    pairs : (sample, training image, caption) to be shown below, at most ten: images (C, H, W) of bytes.
+    width : of the figure, in inches.
+
+    Examples
+    --------
+    >>> import gahb
+    >>> train, new = gahb.images.dead_leaves(200, 16), gahb.images.dead_leaves(20, 16, seed=1)
+    >>> found = gahb.copies(new, train, progress=False)
+    >>> [axis.get_xlabel()[:12] for axis in gahb.figures.copies(found).axes]
+    ['cosine with ', 'distance to ']
+    """
+    height, rows = 0.34 * width + 0.3, 2 * width / len(pairs) + 0.6 if len(pairs) else 0
+    figure = plt.figure(figsize=(width, height + rows), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[height, rows]) if len(pairs) else (figure, None)
+    axes = above.subplots(1, 2)
+    null = "training images, each without itself" if found.from_train else "images held out"
+    lowest = min(float(found.similarity.min()), float(found.null.min()))
+    for axis, samples, held_out, limits in (
+        (axes[0], found.similarity, found.null, (max(-1, lowest - 0.02), 1)),
+        (axes[1], found.ratio, found.null_ratio, (0, 1)),
+    ):
+        edges = np.linspace(*limits, 41)
+        for values, colour, label in ((held_out, COLOURS[5], null), (samples, COLOURS[1], "samples")):
+            values = _vector(values).clip(*limits)
+            axis.hist(values, edges, weights=np.full(len(values), 1 / len(values)), color=colour, label=label,
+                      histtype="stepfilled", alpha=0.55, edgecolor=colour)
+    axes[0].axvline(found.threshold, color="#777777", linestyle="--", linewidth=1.2,
+                    label=f"exceeded by {100 * found.level:g} % of new images")
+    axes[0].set(xlabel="cosine with the nearest training image", ylabel="share")
+    axes[1].set(xlabel="distance to the nearest / to the second nearest")
+    handles, labels = axes[0].get_legend_handles_labels()
+    above.legend(handles, labels, loc="outside lower center", ncols=3)
+    if below is not None:
+        grid = below.subplots(2, len(pairs), squeeze=False)
+        for k, (sample, image, caption) in enumerate(pairs):
+            for axis, picture in ((grid[0, k], sample), (grid[1, k], image)):
+                axis.imshow(_array(picture), cmap="gray", vmin=0, vmax=255)
+                axis.set_axis_off()
+            grid[0, k].set_title(caption, fontsize=7)
+        below.suptitle("Most alike: samples above, training images below", fontsize=9)
     return _done(figure)
 
 
@@ -495,8 +549,10 @@ def _done(figure: Figure) -> Figure:
 
 
 def _array(image) -> np.ndarray:
+    """(H, W), or in colour (H, W, 3)."""
     array = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
-    return array.squeeze()
+    array = array.squeeze()
+    return array.transpose(1, 2, 0) if array.ndim == 3 and len(array) == 3 else array
 
 
 def _vector(values) -> np.ndarray:

@@ -10,6 +10,7 @@ generator that yields every evaluation of the denoiser.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TypedDict, Unpack
@@ -23,6 +24,7 @@ from ._progress import bar
 from ._validate import check_eval, check_sigma_range, positive_int, positive_number
 from .contract import Denoiser, denoise, is_blind
 from .denoisers.closed_form import Gaussian
+from .inverse import Given, Measure
 from .kernels.counter import normal
 
 
@@ -34,6 +36,7 @@ class Settings(TypedDict, total=False):
     blind: bool | None
     steps: int
     gamma: float
+    mu: float
 
 
 @torch.no_grad()
@@ -47,6 +50,9 @@ def sample(
     start: Tensor | Gaussian | None = None,
     start_index: int = 0,
     sigma_range: tuple[float, float] = (0.01, 1.0),
+    measure: Measure | Tensor | None = None,
+    values: Tensor | None = None,
+    gain: str = "covariance",
     batch: int = 64,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
@@ -85,13 +91,26 @@ def sample(
     $\gamma\epsilon + (1 - \gamma)\,\epsilon_{\text{before}}$ in place of ε. Both
     are deterministic given the first noise.
 
+    "ddpm" goes to a lower level σ″ and back up by fresh noise,
+
+    $$y \leftarrow y + (\sigma'' - \sigma)\,\epsilon + \sqrt{\sigma'^2 - \sigma''^2}\,z,
+      \qquad \sigma' = \sigma^{\mu}\,\sigma''^{\,1-\mu},$$
+
+    with μ = 0 for DDIM and μ = ½ for the steps of Ho, Jain & Abbeel (NeurIPS 2020).
+
+    With `measure` and `values`, $\hat x$ is an estimate of $\mathbb E[x \mid y, v]$
+    at every step, and the images drawn have the values v, $Ax = v$: inpainting,
+    super-resolution, deblurring (:mod:`gahb.inverse`). The start keeps its law,
+    so that a Gaussian `start` should be that of images with these values
+    (:meth:`gahb.Gaussian.given`).
+
     Parameters
     ----------
     n, shape : how many images, and the shape of one, such as (C, H, W).
     seed : ≥ 0. All noise of image i depends only on (seed, i) and the step:
         two denoisers given one seed start from the same noise, and an image
         comes out the same alone and among others, up to rounding.
-    method : "stochastic", "ddim" or "gradient-estimation".
+    method : "stochastic", "ddim", "gradient-estimation" or "ddpm".
     start : m. None: grey, ½ everywhere. Clean images (n, \*shape) make the
         start a draw from $p_{\sigma_{\max}}$. A :class:`gahb.Gaussian` of
         images, such as ``gahb.Gaussian.of(images)``: m of image i is a draw
@@ -100,6 +119,16 @@ def sample(
         image 37 alone, the 38th of a batch. Clean images in `start` are those
         of the images drawn.
     sigma_range : $(\sigma_{\min}, \sigma_{\max})$, in the units of the images.
+    measure, values : a linear A with orthonormal rows, as a matrix (m, d) or a
+        function of images (B, \*shape) to values (B, …); and what it makes of the
+        images to be drawn, (…) for all of them or (n, …).
+    gain : how $\hat x$ follows from $f(y)$ and v: $f(y) + K\,(v - A f(y))$.
+        "covariance": $K = J A^\top(A J A^\top)^{-1}$ with $J = \nabla f(y)$,
+        exact for a Gaussian; it needs tens of products with J at each step, and
+        a J that is nearly symmetric and positive: for a network it often is
+        not, and then little is gained. "adjoint": $K = A^\top$ (Kadkhodaie &
+        Simoncelli 2021), which needs none; its law is wrong, of a Gaussian too,
+        unless "stochastic" walks slowly, with β of 0.05 or less.
     batch : images sampled at a time (changes nothing but speed, up to rounding).
     dtype, device : by default of the network's weights (else float32, CPU).
     callback : called at every step as ``callback(step, images, sigma, y, x_hat)``
@@ -109,9 +138,11 @@ def sample(
     h, beta : of "stochastic": step h, 0.05, and noise level kept β, 0.5; both
         in (0, 1]. At β = 1 no noise is injected.
     blind : of "stochastic", see above; None: whether `denoiser` works without σ.
-    steps : of the other two: noise levels, and evaluations of the denoiser, 30;
+    steps : of the other three: noise levels, and evaluations of the denoiser, 30;
         at least 2.
     gamma : of "gradient-estimation": γ > 0, 2; "ddim" is γ = 1.
+    mu : of "ddpm", and of "gradient-estimation" where it is 0 if not given: μ in
+        [0, 1), ½.
 
     Raises
     ------
@@ -138,6 +169,14 @@ def sample(
     >>> alone = gahb.sample(gahb.Empirical(points), 1, (2,), method="ddim", seed=1, start_index=37)
     >>> torch.allclose(alone[0], drawn[37])
     True
+
+    A disk from 4 × 4 means over squares:
+
+    >>> x, means = gahb.images.disks(1, 16), gahb.inverse.block_means(4)
+    >>> prior = gahb.Gaussian.of(gahb.images.disks(500, 16, seed=1))
+    >>> drawn = gahb.sample(prior, 3, (1, 16, 16), method="ddim", steps=5, measure=means, values=means(x)[0])
+    >>> bool((means(drawn) - means(x)).abs().max() < 0.01)
+    True
     """
     check_eval(denoiser)
     positive_int("n", n)
@@ -149,6 +188,15 @@ def sample(
     clean = _clean_images(start, n, shape, seed, start_index, _place(denoiser, dtype, device))
     if isinstance(sampler, Stochastic) and sampler.blind is None:
         sampler = Stochastic(sampler.h, sampler.beta, is_blind(denoiser, clean[:1]))
+
+    if (measure is None) != (values is None):
+        raise ValueError(f"values must be given with measure, and only with it, got measure = {measure!r} and "
+                         f"values = {values!r}")
+    given = None if measure is None else Given(measure, values, clean, gain)
+
+    def answer(y: Tensor, sigma: Tensor, images: Tensor) -> Tensor:
+        """What is known of the numbered images from y."""
+        return denoise(denoiser, y, sigma) if given is None else given(denoiser, y, sigma, images - start_index)
 
     def noise(images: Tensor, step: int | str) -> Tensor:
         """Unit noise z of the numbered images at a step, (b, *shape)."""
@@ -163,7 +211,7 @@ def sample(
         for part in torch.arange(n).split(batch):
             images = start_index + part
             y = clean[part] + high * noise(images, "start")
-            for step in sampler.walk(denoiser, y, images, low, high, noise):
+            for step in sampler.walk(answer, y, images, low, high, noise):
                 ticks.update()
                 if callback is not None:
                     callback(step.number, step.images, step.sigma, step.y, step.x_hat)
@@ -184,6 +232,7 @@ class Step:
     arrived: Tensor  #: (b,) whether `x_hat` is the image drawn
 
 
+Answer = Callable[[Tensor, Tensor, Tensor], Tensor]  # y, σ, numbers of the images
 Noise = Callable[[Tensor, int | str], Tensor]
 
 
@@ -210,22 +259,22 @@ class Stochastic:
         """Evaluations an image; None where they depend on the image."""
         return None if self.blind else len(self.levels(low, high))
 
-    def walk(self, denoiser, y: Tensor, images: Tensor, low: float, high: float, noise: Noise) -> Iterator[Step]:
+    def walk(self, answer: Answer, y: Tensor, images: Tensor, low: float, high: float, noise: Noise) -> Iterator[Step]:
         """Every evaluation on the way from y."""
         if self.blind:
-            return self._by_residual(denoiser, y, images, low, high, noise)
+            return self._by_residual(answer, y, images, low, high, noise)
 
         def move(number: int, y: Tensor, x_hat: Tensor, sigma: float, _following: float) -> Tensor:
             return self._move(number, images, y, x_hat, y.new_full((len(y),), sigma), noise)
 
-        return _down_the_levels(denoiser, y, images, self.levels(low, high), move)
+        return _down_the_levels(answer, y, images, self.levels(low, high), move)
 
-    def _by_residual(self, denoiser, y, images, low, high, noise) -> Iterator[Step]:
+    def _by_residual(self, answer, y, images, low, high, noise) -> Iterator[Step]:
         """As published: σ is read off the residual of each image, which stops once that is at most `low`."""
         count, sigma = len(images), y.new_full((len(y),), high)
         limit = 10 * len(self.levels(low, high))
         for number in range(limit):
-            x_hat = denoise(denoiser, y, sigma)
+            x_hat = answer(y, sigma, images)
             sigma = (x_hat - y).flatten(1).square().mean(dim=1).sqrt()
             arrived = sigma <= low
             yield Step(number, images, sigma, y, x_hat, arrived)
@@ -250,8 +299,13 @@ class DDIM:
 
     steps: int = 30
 
+    gamma, mu = 1.0, 0.0  # no settings of this method
+
     def __post_init__(self):
         positive_int("steps", self.steps, at_least=2)
+        positive_number("gamma", self.gamma)
+        if isinstance(self.mu, bool) or not isinstance(self.mu, numbers.Real) or not 0 <= self.mu < 1:
+            raise ValueError(f"mu must be a number in [0, 1), got {self.mu!r}")
 
     def levels(self, low: float, high: float) -> list[float]:
         """`steps` noise levels from `high` to `low`, at equal distances in log σ."""
@@ -261,13 +315,20 @@ class DDIM:
         """Evaluations an image."""
         return self.steps
 
-    def walk(self, denoiser, y: Tensor, images: Tensor, low: float, high: float, noise: Noise) -> Iterator[Step]:
+    def walk(self, answer: Answer, y: Tensor, images: Tensor, low: float, high: float, noise: Noise) -> Iterator[Step]:
         """Every evaluation on the way from y."""
+        before = None
 
-        def move(_number: int, y: Tensor, x_hat: Tensor, sigma: float, following: float) -> Tensor:
-            return y + (following - sigma) * ((y - x_hat) / sigma)
+        def move(number: int, y: Tensor, x_hat: Tensor, sigma: float, following: float) -> Tensor:
+            nonlocal before
+            epsilon = (y - x_hat) / sigma
+            direction = epsilon if before is None else self.gamma * epsilon + (1 - self.gamma) * before
+            before = epsilon
+            down = (following / sigma**self.mu) ** (1 / (1 - self.mu))  # σ″ of σ′ = σ^μ σ″^(1 − μ)
+            y = y + (down - sigma) * direction
+            return y + math.sqrt(following**2 - down**2) * noise(images, number) if self.mu else y
 
-        return _down_the_levels(denoiser, y, images, self.levels(low, high), move)
+        return _down_the_levels(answer, y, images, self.levels(low, high), move)
 
 
 @dataclass(frozen=True)
@@ -275,33 +336,24 @@ class GradientEstimation(DDIM):
     """Euler steps along γ times this unit noise less γ − 1 times the one before (Permenter & Yuan 2024)."""
 
     gamma: float = 2.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        positive_number("gamma", self.gamma)
-
-    def walk(self, denoiser, y: Tensor, images: Tensor, low: float, high: float, noise: Noise) -> Iterator[Step]:
-        """Every evaluation on the way from y."""
-        before = None
-
-        def move(_number: int, y: Tensor, x_hat: Tensor, sigma: float, following: float) -> Tensor:
-            nonlocal before
-            epsilon = (y - x_hat) / sigma
-            direction = epsilon if before is None else self.gamma * epsilon + (1 - self.gamma) * before
-            before = epsilon
-            return y + (following - sigma) * direction
-
-        return _down_the_levels(denoiser, y, images, self.levels(low, high), move)
+    mu: float = 0.0
 
 
-METHODS = {"stochastic": Stochastic, "ddim": DDIM, "gradient-estimation": GradientEstimation}
+@dataclass(frozen=True)
+class DDPM(DDIM):
+    """Steps to a lower noise level, and back up by fresh noise (Ho, Jain & Abbeel 2020 at μ = ½)."""
+
+    mu: float = 0.5
 
 
-def _down_the_levels(denoiser, y: Tensor, images: Tensor, levels: list[float], move) -> Iterator[Step]:
+METHODS = {"stochastic": Stochastic, "ddim": DDIM, "gradient-estimation": GradientEstimation, "ddpm": DDPM}
+
+
+def _down_the_levels(answer: Answer, y: Tensor, images: Tensor, levels: list[float], move) -> Iterator[Step]:
     """At each noise level: denoise, and move to the next; what is denoised at the last is the image."""
     for number, (sigma, following) in enumerate(zip(levels, [*levels[1:], None])):
         told = y.new_full((len(y),), sigma)
-        x_hat = denoise(denoiser, y, told)
+        x_hat = answer(y, told, images)
         yield Step(number, images, told, y, x_hat, torch.full_like(told, following is None, dtype=torch.bool))
         if following is not None:
             y = move(number, y, x_hat, sigma, following)

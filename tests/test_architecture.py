@@ -37,7 +37,7 @@ FACE = public_names()
 FLOORS = (
     ("_text", "_validate", "_points", "contract", "_files", "_progress", "_threads", "kernels", "transforms"),
     ("images", "denoisers", "jacobian"),
-    ("sampling", "measure"),
+    ("inverse", "sampling", "measure"),
     ("training", "zoo"),
     ("figures", "widgets"),
     ("book",),

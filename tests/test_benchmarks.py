@@ -87,6 +87,13 @@ def test_empirical(bench, capsys, monkeypatch):
     assert len(errors) == 11 and max(errors) < 1e-4
 
 
+def test_copies(bench, capsys):
+    """A rate, and the memory of this process."""
+    bench("copies", SHAPE=(3, 8, 8), SIDE=128).main(50, 1200)
+    said = capsys.readouterr().out
+    assert re.search(r"^50 samples, 1,200 images, .* GFLOP/s, \d+ % \(goal 70\); at most \d+\.\d\d GB held", said)
+
+
 def test_sample(bench):
     """The share of time is that of the network: its calls are timed, and all images counted."""
     module = bench("sample", SHAPE=(1, 8, 8))
@@ -133,3 +140,12 @@ def test_widgets(bench):
     for widget, *change in module.cases().values():
         times = module.times(widget, *change, 3)
         assert len(times) == 3 and min(times) > 0
+
+
+def test_the_patch_posterior_with_and_without_pruning(bench, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["bench_patches.py", "160"])
+    bench("patches", SIDE=64, SIZE=16, NEAREST=5).main()
+    out = capsys.readouterr().out
+    away = [float(number) for number in re.findall(r"pruned .*?×, differs by (\de[-+]\d+)", out)]
+    assert "C² images" in out and "disks" in out
+    assert len(away) == 10 and max(away) < 1e-2 and max(away) > 0, "float32 rounds them apart, or nothing was pruned"

@@ -210,3 +210,25 @@ Examples
     assert ":raises KeyError: for a name." in out
     assert '>>> print("$a$ : b", 2)\n... # $c$' in out
     assert "----" not in out
+
+
+# ---------------------------------------------------------------- worked_example
+
+
+def test_a_worked_example_shows_its_code_what_it_prints_and_its_figure(ext, tmp_path, monkeypatch):
+    module = ext("worked_example")
+    monkeypatch.setattr(module, "code_of", lambda path: [])
+    code = "import matplotlib.pyplot as plt\nprint('seen', 1 + 1)\nfigure, axes = plt.subplots()\nplt.close(figure)"
+    text = module.made(tmp_path, code, "A caption.", "In words.")
+    assert text.startswith(f"```python\n{code}\n```\n\n```text\nseen 2\n```\n\n:::{{figure}} /")
+    assert ":alt: In words.\n" in text and text.endswith("\n\nA caption.\n:::\n")
+    assert len(list(tmp_path.glob("*.png"))) == 1
+    monkeypatch.setattr("builtins.exec", lambda *_: pytest.fail("it was run again"))
+    assert module.made(tmp_path, code, "A caption.", "In words.") == text
+    monkeypatch.undo()
+    with pytest.raises(ZeroDivisionError):
+        module.made(tmp_path, "1 / 0", "", "")
+    assert "```text\nword word" in module.made(tmp_path, "print(40 * 'word ')", "", "")  # in several lines
+    env = SimpleNamespace(found_docs={"book/copies"})
+    assert module.outdated(None, env, *[None] * 3) == ["book/copies"]
+    assert module.outdated(None, env, *[None] * 3) == []

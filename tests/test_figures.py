@@ -145,6 +145,13 @@ def test_table():
     assert "<strong>" not in plain and "caption" not in plain
 
 
+def test_signals_are_lines_without_markers():
+    panels = {"a": {"clean": ([0, 1, 2], [0.0, 1.0, 0.0])}}
+    for markers, sign in ((True, "o"), (False, "")):
+        (axis,) = drawn(figures.curve_panels(panels, xlabel="t", ylabel="x", markers=markers)).axes
+        assert axis.lines[0].get_marker() == sign
+
+
 def test_curve_panels_share_axes_and_one_legend():
     a, b = ([1, 2, 3], [1.0, 4.0, 9.0]), ([1, 2, 3], [2.0, 3.0, 5.0], [0.1, 0.1, 0.1])
     panels = {"train": {"N = 1": a, "N = 10": b}, "test": {"N = 10": a}}

@@ -30,6 +30,7 @@ import yaml
 METHOD = {"optimiser": "muon", "batch": 32, "precision": "bfloat16", "compiled": True}
 SMALL = {"kind": "UNet", "width": 16, "depth": 3}
 LARGE = {"kind": "UNet", "width": 32, "depth": 3}
+CHAIN = {"kind": "BFCNN", "width": 16, "layers": 15}
 PERIODIC = {**SMALL, "border": "circular"}
 FIELDS = {"contour": False, "contrast": "fixed"}
 FACES = {"kind": "folder", "path": "${GAHB_FACES}", "size": 40, "groups": "${GAHB_PERSONS}"}
@@ -69,6 +70,13 @@ def halves() -> Iterator[tuple[str, dict]]:
         yield f"{name}-half", {**whole, "training": {**training, "steps": training["steps"] // 2}}
 
 
+def chains() -> Iterator[tuple[str, dict]]:
+    """The second architecture, for chapter 8: less than a tenth of the parameters, fewer steps."""
+    for name, whole in single():
+        if name in ("calpha-2", "disks", "photos"):
+            yield f"{name}-bfcnn", recipe(CHAIN, whole["images"], 1500)
+
+
 def pairs(name: str, images: dict, counts, steps: int = 6000) -> Iterator[tuple[str, dict]]:
     """Twins on disjoint sets of N images."""
     for n in counts:
@@ -88,14 +96,14 @@ def queue() -> dict[str, dict]:
     bedrooms = {"kind": "folder", "path": "${GAHB_BEDROOMS}", "size": 40}
     few = (10, 100, 1000)
     entries = [
-        *single(), *halves(),
+        *single(), *halves(), *chains(),
         *pairs("calpha-2", c_alpha(2), (1, *few, 10000)), *pairs("disks", disks, (1, *few, 10000)),
         *pairs("faces", FACES, (1, *few, 10000, 22000)),
         *pairs("calpha-4", c_alpha(4), few), *pairs("leaves", leaves, few),
         *pairs("photos", dict(kind="photos", size=32), few), *pairs("bedrooms", bedrooms, (*few, 2000)),
         *reseeded("calpha-2", c_alpha(2)), *reseeded("disks", disks),
         *passes("calpha-2", c_alpha(2)), *passes("faces", FACES),
-        *physics(), *paper(),
+        *objectives(), *physics(), *paper(),
     ]
     return dict(entries)
 
@@ -108,6 +116,21 @@ def passes(name: str, images: dict) -> Iterator[tuple[str, dict]]:
         records = [step for step in at if step <= steps]
         yield f"{name}-passes-n{n}", recipe(SMALL, dict(images, n=n), steps, every=records, schedule="constant",
                                             polish=0.0)
+
+
+def objectives(n: int = 100, steps: int = 1500) -> Iterator[tuple[str, dict]]:
+    """Twins of one seed, asked for the image, for the noise that was added last, and for it with a finite bank."""
+    images = dict(kind="c_alpha", size=20, alpha=2, n=n)
+    asked = {
+        "denoising": {"snapshots": [250, 750]},
+        "increment": {"objective": "increment"},
+        "bank": {"objective": "increment", "bank": 1},
+    }
+    for subset in ("first", "second"):
+        own = dict(images, subset=subset)
+        for name, training in asked.items():
+            network = {"kind": "UNet", "width": 16, "depth": 2}  # 20 pixels are not divisible by 8
+            yield f"calpha-2-{name}-n{n}-{subset}", recipe(network, own, steps, every=250, **training)
 
 
 def physics() -> Iterator[tuple[str, dict]]:

@@ -7,6 +7,7 @@
 | `chapter_head` | reading time, verdicts, and how to rerun a chapter, below its title |
 | `introduction` | the pictures of the introduction: `{story}`, `{argument-map}` |
 | `zoo_page`, `live_page` | the networks that ship: `{zoo}`, `{live-denoiser}` |
+| `worked_example` | code with what it prints and draws: `{worked-example}` |
 | `lazy_widgets` | widgets of the chapters, fetched once they are near the screen |
 | `run_times` | how long chapters and training took, with which versions |
 | `docstrings` | formulas in gahb's docstrings, for autodoc and napoleon |
@@ -16,8 +17,8 @@
 
 from sphinx.application import Sphinx
 
-MODULES = ("run_chapters", "claims_display", "chapter_head", "introduction", "zoo_page", "live_page", "lazy_widgets",
-           "run_times", "docstrings", "html_fixes")  # fmt: skip
+MODULES = ("run_chapters", "claims_display", "chapter_head", "introduction", "zoo_page", "live_page", "worked_example",
+           "lazy_widgets", "run_times", "docstrings", "html_fixes")  # fmt: skip
 
 
 def setup(app: Sphinx) -> dict:

@@ -8,6 +8,7 @@ files that the run imported and read. It runs again only if one of them changes.
 
 from __future__ import annotations
 
+import ast
 import copy
 import hashlib
 import json
@@ -258,6 +259,29 @@ def claims_of(path: Path) -> tuple[ledger.Claim, ...]:
             if record := output.get("metadata", {}).get(ledger.KEY):
                 found[record["id"]] = ledger.from_json(record)
     return tuple(found.values())
+
+
+def glued(path: Path, name: str) -> str | None:
+    """The text that an executed notebook keeps for its prose under this name; None if it keeps none.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import gahb, nbformat
+    >>> from nbformat.v4 import new_code_cell, new_notebook, new_output
+    >>> data = {"application/papermill.record/text/plain": "'2.35 dB'"}
+    >>> output = new_output("display_data", data, metadata={"scrapbook": {"name": "gain"}})
+    >>> notebook = new_notebook(cells=[new_code_cell(outputs=[output])])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "01_miyasawa.ipynb")
+    ...     nbformat.write(notebook, path)
+    ...     gahb.book.running.glued(path, "gain")
+    '2.35 dB'
+    """
+    for cell in _content(path)["cells"]:
+        for output in cell.get("outputs", ()):
+            if output.get("metadata", {}).get("scrapbook", {}).get("name", "").rpartition("/")[2] == name:
+                return str(ast.literal_eval("".join(output["data"]["application/papermill.record/text/plain"])))
+    return None
 
 
 def machine() -> str:

@@ -1,7 +1,9 @@
-"""The command `gahb`: run a chapter with one's own parameters, read its claims, look at the machine.
+"""The command `gahb`: a chapter with one's own parameters, its claims, copies among samples, this machine.
 
     gahb rerun miyasawa -p sigma 0.2 --out runs/
+    gahb transition photographs/ --minutes 60
     gahb claims runs/
+    gahb copies samples/ train/ --out report/
     gahb zoo list
     gahb doctor
 
@@ -21,7 +23,7 @@ from .. import __version__
 from .._threads import let_waiting_threads_sleep
 from .._validate import InputError
 from ..book.running import ChapterFailed
-from . import claims, doctor, rerun, zoo
+from . import claims, copies, doctor, rerun, transition, zoo
 from .commands import Commands
 from .console import complain, show_everything
 
@@ -68,5 +70,5 @@ def gahb() -> None:
     """Why diffusion models generalise: the book's chapters from a terminal."""
 
 
-for module in (rerun, claims, zoo, doctor):
+for module in (rerun, transition, copies, claims, zoo, doctor):
     gahb.add_command(module.command)

@@ -1,6 +1,8 @@
-"""Groups of commands, which answer an unknown name with the nearest ones."""
+"""Groups of commands, which answer an unknown name with the nearest ones, and errors told in one line."""
 
 from __future__ import annotations
+
+from functools import wraps
 
 import click
 
@@ -17,3 +19,16 @@ class Commands(click.Group):
         if self.get_command(context, words[0]) is None and not words[0].startswith("-"):
             raise InputError(f"no command {words[0]!r}; {suggestion(words[0], self.list_commands(context))}")
         return super().resolve_command(context, words)
+
+
+def checked(run):
+    """Bad input, and a training that diverged, are told in one line."""
+
+    @wraps(run)
+    def checked(*arguments, **options) -> int:
+        try:
+            return run(*arguments, **options)
+        except (ValueError, FloatingPointError) as error:
+            raise InputError(str(error)) from error
+
+    return checked

@@ -40,16 +40,22 @@ def command(chapter: str, given: tuple, profile: str, out: str, force: bool, qui
     CHAPTER is its number, its name or its file: 1, miyasawa, 01_miyasawa. Its
     notebook, its page and the claims of all runs there go into the folder of --out.
     """
+    run(chapter, _once_each(given), profile, Path(out), force, quiet)
+    return 0
+
+
+def run(chapter: str, given: dict, profile: str, out: Path, force: bool = False, quiet: bool = False) -> Path:
+    """Run a chapter with the parameters `given`, as texts or as values; returns its notebook, its page beside it."""
     clone = root()
     require_extra("book", "gahb rerun", *PACKAGES)
     found = chapters.find(clone, chapter)
-    overrides = chapters.check_overrides(found, _once_each(given))
+    overrides = chapters.check_overrides(found, given)
     values = {**chapters.profile_values(clone, profile, found), **overrides}
     if overrides:
         changes = ", ".join(f"{name}={value!r}" for name, value in overrides.items())
         values["profile"] = f"{profile}, with {changes}"
     ranges.check(found, values)
-    folder = Path(out).expanduser()
+    folder = out.expanduser()
     notebook = folder / f"{run_name(found, profile, overrides)}.ipynb"
     page, ledger = folder / f"{notebook.stem}.html", folder / "claims.json"
     earlier = _check_folder(found, notebook, page, ledger, force)
@@ -62,7 +68,7 @@ def command(chapter: str, given: tuple, profile: str, out: str, force: bool, qui
         for claim in running.claims_of(notebook):
             print(claim)
         print(f"wrote {notebook}, {page}, {ledger}{' (in place of an earlier run)' * earlier}")
-    return 0
+    return notebook
 
 
 def run_name(chapter: Chapter, profile: str, overrides: dict[str, Any]) -> str:

@@ -19,20 +19,13 @@ from its checkpoint at another one.
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import wraps
-from multiprocessing import get_context
 from pathlib import Path
 
 import click
 import yaml
 
-from .._validate import InputError, require_extra
-from .commands import Commands
+from .commands import Commands, checked
+from .training import Deadline, train
 
 
 @click.group("zoo", cls=Commands)
@@ -43,21 +36,8 @@ def command() -> None:
     """
 
 
-def _checked(run):
-    """Bad input, and a training that diverged, are told in one line."""
-
-    @wraps(run)
-    def checked(*arguments, **options) -> int:
-        try:
-            return run(*arguments, **options)
-        except (ValueError, FloatingPointError) as error:
-            raise InputError(str(error)) from error
-
-    return checked
-
-
 @command.command("list")
-@_checked
+@checked
 def _list() -> int:
     """Say what ships, and which recipes can be trained."""
     from gahb import zoo
@@ -74,7 +54,7 @@ def _list() -> int:
 
 @command.command("show")
 @click.argument("recipe")
-@_checked
+@checked
 def _show(recipe: str) -> int:
     """Print the recipe, the log and the PSNR of a network."""
     from gahb import zoo
@@ -98,119 +78,21 @@ def _show(recipe: str) -> int:
 @click.argument("names", nargs=-1, required=True, metavar="RECIPE...")
 @click.option("--executor", metavar="WHERE", help="local:WORKERS, or dask://HOST:PORT: side by side.")
 @click.option("--minutes", type=float, metavar="M", help="Stop after M minutes; a later call goes on.")
-@_checked
+@checked
 def _train(names: tuple[str, ...], executor: str | None, minutes: float | None) -> int:
     """Train recipes, each once; an interrupted one goes on."""
     from gahb import zoo
-    from gahb.training import StoppedError
-    from gahb.training.processes import leads, team
 
     recipes = [zoo.recipe(name) for name in names]
     for recipe in recipes:  # all before any is trained
         recipe.check()
-    until = None if minutes is None else _Deadline.after(minutes)
-    if executor is None:
-        left = []
-        for recipe in recipes:
-            try:
-                if until is not None and until():
-                    raise StoppedError("not begun")
-                path = zoo.train(recipe, until=until)
-            except StoppedError as error:
-                left.append(f"{recipe.name} ({error})")
-                continue
-            if leads():
-                print(f"{recipe.name}: {path}", flush=True)
-        return _say_what_is_left(left) if leads() else 0
-    if team() is not None:
-        raise InputError("--executor trains recipes side by side, and torchrun one after the other: leave one out")
-    with _executor(executor) as pool:
-        runs = {pool.submit(_train_one, recipe, until): recipe for recipe in recipes}
-        failed, left = 0, []
-        for run in as_completed(runs):
-            try:
-                print(f"{runs[run].name}: {run.result()}", flush=True)
-            except StoppedError as error:
-                left.append(f"{runs[run].name} ({error})")
-            except Exception as error:  # the others go on
-                failed += 1
-                print(f"{runs[run].name}: failed, {error}", flush=True)
-    _say_what_is_left(left)
+    _, _, failed = train(recipes, executor, None if minutes is None else Deadline.after(minutes))
     return 1 if failed else 0
-
-
-def _train_one(recipe, until) -> Path:
-    """What a worker does."""
-    from gahb import zoo
-    from gahb.training import StoppedError
-
-    if until is not None and until():
-        raise StoppedError("not begun")
-    return zoo.train(recipe, progress=False, until=until)
-
-
-@dataclass(frozen=True)
-class _Deadline:
-    """Whether a moment has come, in whichever process asks."""
-
-    at: float  #: seconds of the clock
-
-    @classmethod
-    def after(cls, minutes: float) -> _Deadline:
-        if not 0 < minutes < float("inf"):
-            raise InputError(f"--minutes must be a positive number, got {minutes:g}")
-        return cls(time.time() + 60 * minutes)
-
-    def __call__(self) -> bool:
-        return time.time() >= self.at
-
-
-def _say_what_is_left(names: list[str]) -> int:
-    if names:
-        print(f"time is up; left: {', '.join(names)}. The same command goes on from there.", flush=True)
-    return 0
-
-
-@contextmanager
-def _executor(where: str) -> Iterator[Executor]:
-    kind, _, rest = where.partition(":")
-    if kind == "local" and rest.isdigit() and int(rest) > 0:
-        with ProcessPoolExecutor(int(rest), mp_context=get_context("spawn")) as pool:
-            yield pool
-    elif kind == "dask" and rest.startswith("//"):
-        with _dask(f"tcp:{rest}") as client, client.get_executor(pure=False) as cluster:
-            yield cluster
-    else:
-        raise InputError(f"--executor must be local:WORKERS or dask://HOST:PORT, got {where!r}")
-
-
-def _dask(address: str):
-    """A client of the scheduler there. It gives a recipe to another worker when one dies, three times by default.
-
-    An error is not tried again: training is deterministic, and would come to it again.
-    """
-    require_extra("cluster", "--executor dask://…", "distributed")
-    from distributed import Client
-
-    try:
-        client = Client(address, timeout=10)
-    except (OSError, ValueError) as error:
-        raise InputError(f"--executor: no Dask scheduler answers at {address}: {error}") from error
-    workers = client.nthreads()
-    if not workers:
-        print(f"no worker has joined {address} yet; recipes wait for one: dask worker {address} --nthreads 1",
-              flush=True)
-    wide = {worker: threads for worker, threads in workers.items() if threads > 1}
-    if wide:
-        client.close()
-        raise InputError(f"--executor: a worker must train one recipe at a time, and {', '.join(wide)} runs "
-                         f"{max(wide.values())} side by side: dask worker {address} --nthreads 1")
-    return client
 
 
 @command.command("verify")
 @click.argument("recipe")
-@_checked
+@checked
 def _verify(recipe: str) -> int:
     """Train a recipe again, and compare with what ships."""
     from gahb import zoo
@@ -229,7 +111,7 @@ def _verify(recipe: str) -> int:
 @command.command("export")
 @click.argument("recipe")
 @click.argument("out", type=click.Path(path_type=Path), metavar="FILE")
-@_checked
+@checked
 def _export(recipe: str, out: Path) -> int:
     """Copy the trained weights of a recipe to a file."""
     from gahb import zoo

@@ -167,6 +167,40 @@ class Gaussian(_ClosedForm):
         centred = rows - rows.mean(0)
         return cls(rows.mean(0).reshape(images.shape[1:]), centred.T @ centred / len(rows))
 
+    def given(self, measure: Tensor, values: Tensor) -> Gaussian:
+        r"""The law of x once $Ax = v$ is known, a Gaussian with
+
+        $$\mu + C A^\top (A C A^\top)^{+} (v - A\mu), \qquad C - C A^\top (A C A^\top)^{+} A C .$$
+
+        Parameters
+        ----------
+        measure : A (m, d), any rows (:func:`gahb.inverse.matrix`). values : v, of m values.
+
+        Raises
+        ------
+        ValueError for other shapes.
+
+        Examples
+        --------
+        Of two equal numbers, one is known:
+
+        >>> import gahb, torch
+        >>> f = gahb.Gaussian(torch.zeros(2), torch.ones(2, 2)).given(torch.tensor([[1.0, 0.0]]), torch.tensor([3.0]))
+        >>> f.mean
+        tensor([3., 3.], dtype=torch.float64)
+        """
+        A, v = torch.as_tensor(measure).double(), torch.as_tensor(values).double().flatten()
+        if A.ndim != 2 or A.shape[1] != self.d:
+            raise ValueError(f"measure must be (m, {self.d}), got {tuple(A.shape)}")
+        if len(v) != len(A):
+            raise ValueError(f"values must be {len(A)}, one for each row of measure, got {len(v)}")
+        across = self.covariance @ A.T
+        gain = across @ torch.linalg.pinv(A @ across, hermitian=True)
+        mean = self.mean + (gain @ (v - A @ self.mean.flatten())).reshape(self.mean.shape)
+        covariance = self.covariance - gain @ across.T
+        values, basis = torch.linalg.eigh((covariance + covariance.T) / 2)
+        return Gaussian(mean, (basis * values.clamp(min=0)) @ basis.T)
+
     def _mean(self, y: Tensor, variance: Tensor) -> Tensor:
         mean, basis = self.mean.flatten().to(y.device), self._basis.to(y.device)
         spectrum = self._eigenvalues.to(y.device)

@@ -1,4 +1,4 @@
-"""Near-duplicates among many images: which are kept, without computing every correlation in full."""
+"""Near-duplicates among many images, found without computing every correlation in full."""
 
 from __future__ import annotations
 
@@ -12,34 +12,75 @@ SIGNATURE = 20  # near-duplicates are looked for at 20×20 pixels
 _FEW = 4096  # of fewer images, all correlations are computed
 
 
+def near_duplicates(images, *, threshold: float = 0.95, progress: bool = True) -> Tensor:
+    r"""Pairs (k, 2) of images that are nearly the same: each image that goes, and the earlier one that stays.
+
+    Two images are near-duplicates if their pixels, at 20×20 and with the mean of
+    each channel removed, correlate by more than `threshold` or less than
+    −`threshold`; all images of one plain colour are near-duplicates of each
+    other. Images are taken in their order: one that is a near-duplicate of an
+    earlier image goes, unless that one has gone itself. In a class of few
+    dimensions many images are near-duplicates by this measure.
+
+    Parameters
+    ----------
+    images : (n, C, H, W), a tensor of any dtype and scale, or what :func:`stored` returns.
+    threshold : in (0, 1). progress : whether a progress bar may be shown.
+
+    Raises
+    ------
+    ValueError : for another shape or threshold.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> images = gahb.images.dead_leaves(5, 32)
+    >>> gahb.images.near_duplicates(torch.cat([images, 0.5 * images[2:3] + 0.1]))
+    tensor([[5, 2]])
+    """
+    if len(images.shape) != 4 or 0 in images.shape:
+        raise ValueError(f"images must be (n, C, H, W) with n ≥ 1, got {tuple(images.shape)}")
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold must lie between 0 and 1, got {threshold!r}")
+    earlier = _earlier(_signatures(images), progress, threshold, 1024)
+    gone = (earlier >= 0).nonzero().flatten()
+    return torch.stack([gone, earlier[gone]], dim=1)
+
+
 def distinct(images: np.ndarray, progress: bool, threshold: float = 0.95, block: int = 1024) -> np.ndarray:
     """Whether each image (n, C, H, W) is kept: none correlates above the threshold with an earlier one that is."""
-    signature = _signatures(torch.from_numpy(images))
+    return (_earlier(_signatures(torch.from_numpy(images)), progress, threshold, block) < 0).numpy()
+
+
+def _earlier(signature: Tensor, progress: bool, threshold: float, block: int) -> Tensor:
+    """Of each image (n,) the earlier one that is kept and that it is most like; −1 if it is kept itself."""
     upper, lower = _bounds(signature)
-    keep = torch.zeros(len(images), dtype=torch.bool)
+    n = len(signature)
+    earlier = torch.full((n,), -1)
     kept: list[Tensor] = []  # the images that are kept, block by block
-    steps = range(0, len(images), block)
-    for start in bar(steps, desc="near-duplicates", unit="block", progress=progress and len(images) >= 4 * block):
-        new = torch.arange(start, min(start + block, len(images)))
-        near = torch.zeros(len(new), dtype=torch.bool)
-        for earlier in kept:  # a product of this size stays in the processor's cache
-            maybe = (upper[new] @ upper[earlier].T).amax(dim=1) > threshold - 1e-4
-            maybe |= (lower[new] @ upper[earlier].T).amin(dim=1) < 1e-4 - threshold
-            maybe = (maybe & ~near).nonzero().flatten()
+    steps = range(0, n, block)
+    for start in bar(steps, desc="near-duplicates", unit="block", progress=progress and n >= 4 * block):
+        new = torch.arange(start, min(start + block, n))
+        for known in kept:  # a product of this size stays in the processor's cache
+            maybe = (upper[new] @ upper[known].T).amax(dim=1) > threshold - 1e-4
+            maybe |= (lower[new] @ upper[known].T).amin(dim=1) < 1e-4 - threshold
+            maybe = new[maybe & (earlier[new] < 0)]
             if len(maybe):
-                near[maybe] = _close(signature[new[maybe]], signature[earlier], threshold).any(dim=1)
-        new = new[~near]
-        new = new[_first_of_each(_close(signature[new], signature[new], threshold))]
-        keep[new] = True
-        if len(new):
-            kept.append(new)
-    return keep.numpy()
+                most, place = (signature[maybe] @ signature[known].T).abs().max(dim=1)
+                earlier[maybe[most > threshold]] = known[place[most > threshold]]
+        new = new[earlier[new] < 0]
+        first = _first_of_each((signature[new] @ signature[new].T).abs() > threshold)
+        earlier[new[first >= 0]] = new[first[first >= 0]]
+        if (first < 0).any():
+            kept.append(new[first < 0])
+    return earlier
 
 
-def _signatures(images: Tensor) -> Tensor:
+def _signatures(images) -> Tensor:
     """A unit vector for each image, whose products are the correlations at 20×20 pixels."""
     size = (SIGNATURE, SIGNATURE)
-    small = torch.cat([torch.nn.functional.interpolate(part.float(), size, mode="area") for part in images.split(1024)])
+    parts = (images[start : start + 1024].float() for start in range(0, len(images), 1024))
+    small = torch.cat([torch.nn.functional.interpolate(part, size, mode="area") for part in parts])
     centred = (small - small.mean(dim=(2, 3), keepdim=True)).flatten(1)
     norm = centred.norm(dim=1, keepdim=True)
     # plain images are like each other, and unlike all others: their constant is orthogonal to what has mean 0
@@ -64,13 +105,14 @@ def _bounds(signature: Tensor, rank: int = 48) -> tuple[Tensor, Tensor]:
     return torch.cat([head, rest], dim=1), torch.cat([head, -rest], dim=1)
 
 
-def _close(a: Tensor, b: Tensor, threshold: float) -> Tensor:
-    return (a @ b.T).abs() > threshold
-
-
 def _first_of_each(close: Tensor) -> Tensor:
-    """Of images in their order, with close (n, n): whether each is close to no earlier one that is kept."""
-    keep = torch.ones(len(close), dtype=torch.bool)
+    """Of images in their order, with close (n, n): the first of those kept that each is close to, or −1 if it is kept.
+
+    An image is kept if it is close to no earlier one that is.
+    """
+    first = torch.full((len(close),), -1)
     for i in (close.sum(dim=1) > 1).nonzero().flatten().tolist():
-        keep[i] = not bool((close[i, :i] & keep[:i]).any())
-    return keep
+        before = (close[i, :i] & (first[:i] < 0)).nonzero().flatten()
+        if len(before):
+            first[i] = before[0]
+    return first

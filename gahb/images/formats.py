@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -21,22 +21,27 @@ class Picture(NamedTuple):
 
     pixels: np.ndarray  #: uint8 (channels, size, size)
     side: int  #: of the central square, as it was
-    is_dim: bool  #: whether all numbers of a file of more than 8 bits would do with 8: probably, 255 is its white
+    is_dim: bool = False  #: whether all numbers of a file of more than 8 bits are below 256: its white may be 255
 
 
-def read(path: Path, size: int, channels: int) -> Picture:
+def read(path: Path | BinaryIO, size: int, channels: int) -> Picture:
     """The central square of a picture, resized."""
     with Image.open(path) as file:
-        picture = _upright(_eight_bits(file), file).convert("L" if channels == 1 else "RGB")
-        is_dim = file.mode.startswith("I") and 0 < np.asarray(file).max() <= 255
+        picture = square(_upright(_eight_bits(file), file), size, channels)
+        return picture._replace(is_dim=file.mode.startswith("I") and 0 < np.asarray(file).max() <= 255)
+
+
+def square(picture: Image.Image, size: int, channels: int) -> Picture:
+    """The central square of a picture of 8 bits, resized, grey or in colour."""
+    picture = picture.convert("L" if channels == 1 else "RGB")
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = (left, top, left + side, top + side)
+    box = (left, top, left + side, top + side)
     if side == size:
-        picture = picture.crop(square)
+        picture = picture.crop(box)
     else:
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS, box=square)
-    return Picture(np.asarray(picture).reshape(size, size, channels).transpose(2, 0, 1), side, is_dim)
+        picture = picture.resize((size, size), Image.Resampling.LANCZOS, box=box)
+    return Picture(np.asarray(picture).reshape(size, size, channels).transpose(2, 0, 1), side)
 
 
 def _eight_bits(file: Image.Image) -> Image.Image:

@@ -1,7 +1,10 @@
+from . import agreement as agreement
 from . import conformance as conformance
+from . import copies as copies
 from . import harmonics as harmonics
 from . import kl as kl
 from . import laws as laws
+from . import leakage as leakage
 from . import memorization as memorization
 from . import rates as rates
 from . import risk as risk

@@ -1,9 +1,9 @@
 """Fitting denoisers by least squares at every noise level.
 
 `loop` holds :func:`fit`; what it is made of has a module each: `method` (how
-the weights are moved), `batches` (what one step sees), `constraint` (a law that
-clean images obey), `optimiser`, `checkpoint` and `processes` (several that
-train one network together).
+the weights are moved), `batches` (what one step sees), `objective` (what the
+network is asked for), `constraint` (a law that clean images obey), `optimiser`,
+`checkpoint` and `processes` (several that train one network together).
 """
 
 from .batches import ImageSource

@@ -87,8 +87,8 @@ def draw(source: ImageSource, batch: int, sigma_range: tuple[float, float], seed
 
     There is one noise level in each of `batch` equal shares of log σ.
     """
-    mixed, share = mix(seed, step), batch // processes
-    generator, mine = torch.Generator().manual_seed(mixed), slice(rank * share, (rank + 1) * share)
+    mixed, mine = mix(seed, step), slice_of(batch, rank, processes)
+    generator, share = torch.Generator().manual_seed(mixed), batch // processes
     if isinstance(source, Tensor):
         x = source[torch.randint(len(source), (batch,), generator=generator)[mine].to(source.device)]
     else:
@@ -104,6 +104,17 @@ def draw(source: ImageSource, batch: int, sigma_range: tuple[float, float], seed
         generator = torch.Generator(device).manual_seed(mixed)
     z = torch.randn((batch, *x.shape[1:]), generator=generator, device=device)
     return Batch(x, sigma[mine], z[mine])
+
+
+def picked(n: int, batch: int, seed: int, step: int) -> Tensor:
+    """Which of n images the whole batch of a step holds: what `draw` takes from its generator first."""
+    return torch.randint(n, (batch,), generator=torch.Generator().manual_seed(mix(seed, step)))
+
+
+def slice_of(batch: int, rank: int, processes: int) -> slice:
+    """The share of one process in a batch."""
+    share = batch // processes
+    return slice(rank * share, (rank + 1) * share)
 
 
 def mix(seed: int, step: int) -> int:

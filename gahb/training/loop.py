@@ -37,9 +37,10 @@ from .._validate import check_sigma_range, positive_int, suggestion
 from ..contract import check_output
 from ..denoisers.networks import BiasFreeNorm
 from . import checkpoint as checkpoints
-from .batches import ImageSource, as_source, draw, fingerprint, first_images
+from .batches import ImageSource, as_source, draw, fingerprint, first_images, slice_of
 from .constraint import Constraint, Penalty
 from .method import Method, compiler, compiler_name, mean_weight
+from .objective import Increments, Task, denoising, increment
 from .optimiser import Optimiser
 from .processes import agreed, leads, team
 
@@ -98,8 +99,8 @@ def fit(
         the noisy images y (B, …) at σ (B,), of which the network made `x_hat`.
         Gradients pass through all it does. In one process only.
     method : arguments of :class:`gahb.training.Method`: `optimiser`,
-        `learning_rate`, `schedule`, `weight_power`, `frozen_after`, `polish`,
-        `precision`, `compiled`.
+        `objective`, `bank`, `learning_rate`, `schedule`, `weight_power`,
+        `frozen_after`, `polish`, `precision`, `compiled`.
 
     Raises
     ------
@@ -174,7 +175,11 @@ class _Run:
         if how.compiled and self.device.type == "cpu" and compiler() is None:
             raise ValueError(f"compiled=True needs a C++ compiler, and {compiler_name()!r} is not found: "
                              "install it, or name another one in CXX")
-        self.known = first_images(source)
+        self.known, self.increments = first_images(source), None
+        if how.objective == "increment":
+            if how.bank is not None and not isinstance(source, Tensor):
+                raise ValueError(f"bank must be None for an endless stream of images, got {how.bank}")
+            self.increments = Increments(self.known, how.bank, batch=settings["batch"], seed=settings["seed"])
         on_gpu = isinstance(source, Tensor) and self.device.type == "cuda"
         self.source = source.to(self.device) if on_gpu else source  # once, not batch by batch
         network.to(memory_format=torch.channels_last)
@@ -193,18 +198,17 @@ class _Run:
         loss_of = self._loss()
         with _to_the_bit(self.device):
             for step in range(first, steps):
-                x, sigma, z = self._draw(step)
-                y = x + sigma.reshape(-1, *[1] * (x.ndim - 1)) * z
+                task = self._draw(step)
                 _set_norms(self.network, frozen=how.freezes(step, steps), shared=self.processes > 1)
                 autocast = how.precision == "bfloat16" and not how.polishes(step, steps)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=autocast):
-                    loss = loss_of(_channels_last(y), x, sigma)
+                    loss = loss_of(task._replace(y=_channels_last(task.y)))
                 loss.backward()
                 self.optimiser.step(how.rate(step, steps))
                 yield step + 1, loss.detach()
 
-    def _loss(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-        """The weighted error of a batch, as a function of y, x and σ; compiled where that is asked for."""
+    def _loss(self) -> Callable[[Task], Tensor]:
+        """The weighted error of a batch; compiled where that is asked for."""
         module, power = self.network, self.how.weight_power
         if team() is not None:  # gradients are averaged; Fabric compiles what it wraps the network in, not itself
             module = team().setup_module(torch.compile(module) if self.how.compiled else module, move_to_device=False)
@@ -221,13 +225,16 @@ class _Run:
 
         if self.how.compiled and team() is None:
             error = torch.compile(error)
-        return lambda y, x, sigma: error(y, x, sigma, sigma.pow(-power) / mean)
+        return lambda task: error(task.y, task.target, task.sigma, task.weight * task.sigma.pow(-power) / mean)
 
-    def _draw(self, step: int) -> tuple[Tensor, ...]:
+    def _draw(self, step: int) -> Task:
         batch, seed, levels = (self.settings[key] for key in ("batch", "seed", "sigma_range"))
         parts = draw(self.source, batch, levels, seed, step, device=self.device, rank=self.rank,
                      processes=self.processes)
-        return tuple(part.to(self.device, self.dtype) for part in parts)
+        parts = parts._make(part.to(self.device, self.dtype) for part in parts)
+        if self.increments is None:
+            return denoising(parts)
+        return increment(parts, *self.increments.draw(step, slice_of(batch, self.rank, self.processes), to=parts.x))
 
     def mean(self, value: Tensor) -> float:
         """A number's mean over the processes."""

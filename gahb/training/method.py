@@ -1,4 +1,4 @@
-r"""How a network is trained: optimiser, learning rate and its schedule, weights of the noise levels, precision."""
+r"""How a network is trained: optimiser, objective, learning rate, weights of the noise levels, precision."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from .._validate import positive_int, positive_number
 
 OPTIMISERS = {"muon": 0.02, "adam": 1e-3}  # and the learning rate of each where none is given
+OBJECTIVES = ("denoising", "increment")
 SCHEDULES = ("linear", "cosine", "constant")
 FROZEN_AFTER = {"muon": 400, "adam": None}
 
@@ -45,6 +46,11 @@ class Method:
     precision: str = "float32"
     #: whether `torch.compile` builds the step (on a CPU it needs a C++ compiler: CXX, or the platform's own)
     compiled: bool = False
+    #: what is predicted: "denoising", the clean image; "increment", the noise ξ that was added last, which has the
+    #: same minimiser (`gahb.training.objective`)
+    objective: str = "denoising"
+    #: of "increment": how many noises z are drawn for each image, once and for all; None: fresh ones at every step
+    bank: int | None = None
 
     def __post_init__(self):
         _one_of("optimiser", self.optimiser, tuple(OPTIMISERS))
@@ -53,6 +59,11 @@ class Method:
         self._default("schedule", None, "cosine" if adam else "linear")
         self._default("frozen_after", "default", FROZEN_AFTER[self.optimiser])
         _one_of("schedule", self.schedule, SCHEDULES)
+        _one_of("objective", self.objective, OBJECTIVES)
+        if self.bank is not None:
+            positive_int("bank", self.bank)
+            if self.objective != "increment":
+                raise ValueError(f"bank must be None unless objective is 'increment', got {self.bank!r}")
         _one_of("precision", self.precision, ("float32", "bfloat16"))
         positive_number("learning_rate", self.learning_rate)
         if self.frozen_after is not None:
@@ -91,6 +102,8 @@ class Method:
     def identity(self) -> dict:
         """What a checkpoint is known by. What earlier versions did not have is left out where it is as it was."""
         said = asdict(self)
+        if self.objective == "denoising":
+            del said["objective"], said["bank"]
         if self.optimiser == "adam":
             before = dict(optimiser="adam", schedule="cosine", frozen_after=None)
             said = {key: value for key, value in said.items() if key not in before or value != before[key]}

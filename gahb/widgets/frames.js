@@ -12,7 +12,7 @@ export async function unpack(view, width) {
 
 async function render({ model, el }) {
   const [, count, height, width] = model.get("shape"), titles = model.get("titles"), captions = model.get("captions");
-  const signed = new Set(model.get("signed")), size = width * height;
+  const signed = new Set(model.get("signed")), size = width * height, shown = model.get("shown");
   const levels = await unpack(model.get("pixels"), width), tables = { grey: grey(), signed: diverging() };
   const panels = Array.from({ length: count }, (_, k) => {
     const canvas = make("canvas", { width, height, role: "img" }), text = make("p", { class: "gw-caption" });
@@ -35,7 +35,7 @@ async function render({ model, el }) {
   const { body, close } = card(model, el, "frames", ["value"], (position) => {
     arrange();
     panels.forEach(({ canvas, text, context, image }, k) => {
-      const table = signed.has(k) ? tables.signed : tables.grey, start = (position * count + k) * size;
+      const table = signed.has(k) ? tables.signed : tables.grey, start = shown[position * count + k] * size;
       const pixels = new Uint32Array(image.data.buffer);
       for (let i = 0; i < size; i++) pixels[i] = table[levels[start + i]];
       context.putImageData(image, 0, 0);

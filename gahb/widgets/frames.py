@@ -19,7 +19,8 @@ class FramesWidget(SliderWidget):
     _css = source("sliders.css", "frames.css")
 
     shape = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)  # positions, panels, H, W
-    pixels = traitlets.Bytes(read_only=True).tag(sync=True)  # uint8, differences along each row, deflated
+    shown = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)  # positions × panels: number of the picture
+    pixels = traitlets.Bytes(read_only=True).tag(sync=True)  # of all pictures: uint8, differences along rows, deflated
     titles = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
     captions = traitlets.List(read_only=True).tag(sync=True)  # positions × panels, or nothing
     signed = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)
@@ -42,7 +43,8 @@ def frames(
     Parameters
     ----------
     frames : (length of each slider …, panels, H, W), tensor or array, finite.
-        Grey levels in [0, 1], cut there as a screen must; kept in 8 bits.
+        Grey levels in [0, 1], cut there as a screen must; kept in 8 bits, a picture that
+        comes several times only once.
     sliders : one to three names, each with the labels (numbers or texts) of its positions.
     alt : what the pictures show, for who cannot see them.
     titles : one above each panel.
@@ -100,13 +102,21 @@ def frames(
     levels = 255 * pictures.clip(0, 1)
     levels[:, signed] = 128 + 127 * (pictures[:, signed] / limit).clip(-1, 1)  # zero is a level
     levels = levels.round().astype(np.uint8)
-    pixels = zlib.compress(np.diff(levels, axis=-1, prepend=np.uint8(0)).tobytes(), 9)
+    pixels, shown = _packed(levels.reshape(-1, *levels.shape[2:]))
     check_size("frames", len(pixels) * 4 // 3, "give fewer positions, panels or pixels")  # base64
     return FramesWidget(
-        sliders, shape=list(levels.shape), pixels=pixels, titles=[str(title) for title in titles],
+        sliders, shape=list(levels.shape), shown=shown, pixels=pixels, titles=[str(title) for title in titles],
         captions=_captions(captions, (*lengths, panels)), signed=signed, limit=limit, alt=check_text("alt", alt),
         place=[list(sliders).index(name) for name in place or ()],
     )
+
+
+def _packed(pictures: np.ndarray) -> tuple[bytes, list[int]]:
+    """The different ones of many pictures (n, H, W), in the order in which they come, and which of them each is."""
+    numbers: dict[bytes, int] = {}
+    shown = [numbers.setdefault(picture.tobytes(), len(numbers)) for picture in pictures]
+    different = np.frombuffer(b"".join(numbers), np.uint8).reshape(-1, *pictures.shape[1:])
+    return zlib.compress(np.diff(different, axis=-1, prepend=np.uint8(0)).tobytes(), 9), shown
 
 
 def _numeric(labels: list[str] | None) -> bool:

@@ -26,22 +26,26 @@ from torch import Tensor, nn
 from .._files import cache_dir, checksum, read_tensors, replacing, root
 from .._validate import InputError, suggestion
 from ..training.processes import agreed, leads
-from . import recipes
+from . import recipes, twins
 from .published import load_published as load_published
 from .recipes import Recipe
+from .twins import family_of_folder as family_of_folder
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def folders() -> list[Path]:
-    """Folders of recipes and their weights: the package's, then, in a clone of the book, the chapters' own."""
+    """Folders of recipes: the package's, in a clone of the book the chapters' own, and those kept for a user's folders.
+
+    In the first two the weights lie beside the recipes.
+    """
+    found = [SHIPPED]
     try:
-        chapters = root() / "notebooks" / "weights"
+        found.append(root() / "notebooks" / "weights")
     except InputError:
         if os.environ.get("GAHB_ROOT"):  # which names no clone
             raise
-        return [SHIPPED]
-    return [SHIPPED, chapters] if chapters.is_dir() else [SHIPPED]
+    return [folder for folder in (*found, twins.kept()) if folder.is_dir()]
 
 
 def names() -> list[str]:

@@ -10,7 +10,8 @@ step sees fresh images; with `n` the network is trained on that many, and
 `path` may hold environment variables; without `n`, its first tenth is kept
 for the test; `groups` names a file with a line "NAME GROUP" for each image
 (the path below the folder, and a person or a scene), and no group is then in
-two sets. `shuffle` permutes the pixels. For photos, `more: {path: FOLDER,
+two sets; `files` is the folder's `gahb.images.folder_checksum`, and the recipe
+is refused once the folder holds other files. `shuffle` permutes the pixels. For photos, `more: {path: FOLDER,
 size: SIDE, share: SHARE}` takes that share of the training images from the
 pictures of a folder, cut at random from SIDE × SIDE pixels. `training` holds arguments of
 `gahb.fit`, and `snapshots`: steps at which the weights are kept too, so that
@@ -96,7 +97,7 @@ class Recipe:
     def __post_init__(self):
         self._check("network", NETWORKS, more={"kind"})
         kind = self.images.get("kind") if isinstance(self.images, dict) else None
-        of_kind = {"photos": {"more"}, "folder": {"groups"}}.get(kind, set())
+        of_kind = {"photos": {"more"}, "folder": {"groups", "files"}}.get(kind, set())
         self._check("images", CLASSES, more={"kind", "n", "subset", "shuffle", *of_kind},
                     less={"n", "start", "device", "progress"})
         self._check("training", None, more={"snapshots"},
@@ -220,7 +221,7 @@ class Recipe:
 
     def _arguments(self) -> dict:
         """Those of the class of images."""
-        ours = ("kind", "n", "subset", "shuffle", "more", "groups")
+        ours = ("kind", "n", "subset", "shuffle", "more", "groups", "files")
         return {key: value for key, value in self.images.items() if key not in ours}
 
     def _maker(self, device: str = "cpu", *, test: bool = False) -> Callable[..., Tensor]:
@@ -239,6 +240,9 @@ class Recipe:
         """First subset, second, and what is left for the test; without `n` all but a tenth is the first."""
         arguments, n = self._arguments(), self.images.get("n")
         with self._named("images"):
+            path = _folder(arguments["path"])
+            if (files := self.images.get("files")) and files != classes.folder_checksum(path):
+                raise ValueError(f"files is {files}, and {path} now holds other files: write the recipe anew")
             every = classes.folder(_folder(arguments.pop("path")), **arguments)
         if n is None:
             held = max(1, len(every) // 10)

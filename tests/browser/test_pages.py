@@ -29,10 +29,12 @@ AXE = """async ([severe, rules]) =>
     (await axe.run(document, {resultTypes: ["violations"], ...(rules && {runOnly: rules})})).violations
     .filter(fault => severe.includes(fault.impact))
     .flatMap(fault => fault.nodes.map(node => `${fault.id} ${node.target}: ${node.html.slice(0, 200)}`)).sort()"""
-# for axe, which takes a minute for 30,000 nodes: the first of the coloured cells and of the functions, which are alike
+# for axe, which takes a minute for 30,000 nodes: the first coloured cells, formulas and functions, since all are alike
 THIN = """() => {
-    for (const cell of [...document.querySelectorAll("div.highlight pre")].slice(8)) cell.textContent = cell.innerText;
-    for (const entry of [...document.querySelectorAll("dl.py")].slice(40)) entry.remove();
+    const rest = (selector, n) => [...document.querySelectorAll(selector)].slice(n);
+    for (const entry of rest("dl.py", 40)) entry.remove();
+    for (const cell of rest("div.highlight pre", 4)) cell.textContent = cell.textContent;
+    for (const formula of rest("mjx-container", 12)) formula.textContent = "formula";
 }"""
 DESK = {"width": 1280, "height": 900}
 FIRST_LOAD = 1_500_000  # bytes over the wire
@@ -247,8 +249,8 @@ def of_widgets(requests: list[str]) -> list[str]:
 
 def scroll_through(page) -> None:
     """To the end, as a reader does it, with whatever comes on the way."""
-    for _ in range(page.evaluate("Math.ceil(document.documentElement.scrollHeight / 500)")):
-        page.mouse.wheel(0, 500)
+    for _ in range(page.evaluate("Math.ceil(document.documentElement.scrollHeight / 800)")):
+        page.mouse.wheel(0, 800)
         frames(page)
     places = page.locator(".gahb-lazy").count()
     page.wait_for_function("n => document.querySelectorAll('.gahb-lazy > style').length === n", arg=places)

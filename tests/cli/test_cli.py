@@ -129,7 +129,7 @@ def test_bad_input_is_one_line_and_runs_nothing(tree, tmp_path, capsys, argument
         ([], "Missing command (see gahb --help)"),
         (["--verison"], "--version"),
         (["rerunn"], "no command 'rerunn'; did you mean rerun?"),
-        (["dance"], "no command 'dance'; there are: claims, doctor, rerun, zoo"),
+        (["dance"], "no command 'dance'; there are: claims, copies, doctor, rerun, transition, zoo"),
         (["zoo", "lst"], "no command 'lst'; did you mean list?"),
         (["zoo"], "Missing command (see gahb zoo --help)"),
         (["zoo", "train"], "Missing argument 'RECIPE...' (see gahb zoo train --help)"),

@@ -16,8 +16,7 @@ import yaml
 from safetensors import safe_open
 
 from gahb import zoo
-from gahb.cli import main
-from gahb.cli import zoo as commands
+from gahb.cli import main, training
 from gahb.training import checkpoint
 from gahb.zoo import recipes
 
@@ -500,7 +499,7 @@ def test_a_cluster_without_workers_says_that_it_waits(monkeypatch, capsys):
             return {}
 
     monkeypatch.setattr("distributed.Client", Client)
-    assert isinstance(commands._dask("tcp://localhost:8786"), Client)
+    assert isinstance(training._dask("tcp://localhost:8786"), Client)
     assert capsys.readouterr().out == ("no worker has joined tcp://localhost:8786 yet; recipes wait for one: "
                                        "dask worker tcp://localhost:8786 --nthreads 1\n")
 

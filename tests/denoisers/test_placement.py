@@ -16,6 +16,8 @@ TEXTS = {
         torch.tensor([0.5, 0.5]), torch.zeros(2, 3), torch.eye(3).expand(2, 3, 3)
     ),
     "OptimalDisks(size=8)": lambda: gahb.OptimalDisks(8),
+    "PatchEmpirical(N=5, shape=(1, 8, 8), patch=3, equivariant=True, border='zero')": lambda: gahb.PatchEmpirical(X, 3),
+    "WienerLocal(N=5, shape=(1, 8, 8), threshold=0.05)": lambda: gahb.WienerLocal(X),
     "Wiener(shape=(1, 8, 8), mean=0.4)": lambda: gahb.Wiener.of_spectrum(torch.ones(1, 8, 8), mean=0.4),
 }
 SETTINGS = {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
+import gahb
 from gahb.images import duplicates
 from gahb.images.duplicates import distinct
 
@@ -53,3 +55,29 @@ def test_by_bounds_the_same_images_are_kept_as_by_all_correlations(monkeypatch):
     assert upper.shape == (900, 49)
     assert (signature @ signature.T <= upper @ upper.T + 1e-5).all()
     assert (signature @ signature.T >= lower @ upper.T - 1e-5).all()
+
+
+def test_pairs_name_the_earlier_image(monkeypatch):
+    """Across blocks and with bounds; a copy of a copy is paired with the image that stays."""
+    images = torch.rand(2500, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    copies = {2300: 40, 2301: 40, 1500: 1499, 5: 3}
+    for copy, original in copies.items():
+        images[copy] = 0.5 * images[original] + 0.2
+    expected = sorted(([copy, original] for copy, original in copies.items()))
+    for few in (4096, 0):
+        monkeypatch.setattr(duplicates, "_FEW", few)
+        assert gahb.images.near_duplicates(images, progress=False).tolist() == expected
+    assert gahb.images.near_duplicates(images[:3], progress=False).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        (torch.rand(3, 8, 8), {}, r"images must be \(n, C, H, W\) with n ≥ 1, got \(3, 8, 8\)"),
+        (torch.rand(0, 1, 8, 8), {}, r"images must be .* got \(0, 1, 8, 8\)"),
+        (torch.rand(3, 1, 8, 8), {"threshold": 1.5}, "threshold must lie between 0 and 1, got 1.5"),
+    ],
+)
+def test_refuses(images, options, message):
+    with pytest.raises(ValueError, match=message):
+        gahb.images.near_duplicates(images, **options)

@@ -23,8 +23,8 @@ X = gahb.images.disks(2, 8)
 
 def unpacked(widget) -> np.ndarray:
     """(length of each slider …, panels, H, W), levels of 8 bits."""
-    steps = np.frombuffer(zlib.decompress(widget.pixels), np.uint8).reshape(widget.shape)
-    return np.cumsum(steps, axis=-1, dtype=np.uint8).reshape(*map(len, widget.labels), *widget.shape[1:])
+    steps = np.frombuffer(zlib.decompress(widget.pixels), np.uint8).reshape(-1, *widget.shape[2:])
+    return np.cumsum(steps, axis=-1, dtype=np.uint8)[widget.shown].reshape(*map(len, widget.labels), *widget.shape[1:])
 
 
 def grey(image: torch.Tensor) -> np.ndarray:

@@ -21,8 +21,8 @@ SLIDERS = {"N": [1, 10, 100], "noise": ["little", "much"]}
 
 
 def unpacked(widget: FramesWidget) -> np.ndarray:
-    steps = np.frombuffer(zlib.decompress(widget.pixels), np.uint8).reshape(widget.shape)
-    return np.cumsum(steps, axis=-1, dtype=np.uint8)
+    steps = np.frombuffer(zlib.decompress(widget.pixels), np.uint8).reshape(-1, *widget.shape[2:])
+    return np.cumsum(steps, axis=-1, dtype=np.uint8)[widget.shown].reshape(widget.shape)
 
 
 def test_levels_are_the_pictures_rounded():
@@ -39,6 +39,15 @@ def test_grey_is_cut_and_zero_is_a_level():
     widget = frames([[[[-3.0, 2.0]], [[0.0, 0.0]]]], {"one": [0]}, alt="two panels", signed=[1])
     np.testing.assert_array_equal(unpacked(widget), [[[[0, 255]], [[128, 128]]]])
     assert widget.limit == 1
+
+
+def test_a_picture_that_comes_again_is_kept_once():
+    pictures = np.stack([PICTURES, PICTURES])  # a first slider that changes nothing
+    pictures[1, ..., 2, :, :] = PICTURES[0, 0, 0]  # but one panel
+    widget = frames(pictures, {"method": ["a", "b"], **SLIDERS}, alt="noise")
+    assert len(widget.shown) == pictures[..., 0, 0].size and len(set(widget.shown)) == PICTURES[..., 0, 0].size
+    levels = unpacked(widget).reshape(pictures.shape)
+    np.testing.assert_array_equal(levels, np.rint(255 * pictures.clip(0, 1)))
 
 
 def test_takes_arrays_tensors_and_labels_of_all_kinds():
