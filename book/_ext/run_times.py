@@ -23,7 +23,7 @@ from .chapter_head import duration
 from .run_chapters import executed_folder
 
 CLASSES = {"c_alpha": "Cᵅ images", "disks": "disks", "dead_leaves": "dead leaves", "photos": "photographs",
-           "folder": "images of a folder"}  # fmt: skip
+           "folder": "images of a folder", "darcy": "Darcy flow"}  # fmt: skip
 PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "PyWavelets", "jupyter-book", "papermill", "anywidget")
 
 

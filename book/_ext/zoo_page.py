@@ -26,11 +26,13 @@ from sphinx.util.docutils import SphinxDirective
 from gahb import figures, zoo
 from gahb._files import replacing
 from gahb.sampling import sample
+from gahb.zoo import twins
 from gahb.zoo.recipes import CLASSES, LEVELS
 
 from .cache import PLACE, cached
 
-TITLES = {"c_alpha": r"$C^\alpha$ images", "disks": "Disks", "dead_leaves": "Dead leaves", "photos": "Photographs"}
+TITLES = {"c_alpha": r"$C^\alpha$ images", "disks": "Disks", "dead_leaves": "Dead leaves", "photos": "Photographs",
+          "darcy": "Darcy flow"}  # fmt: skip
 NOISE = 0.2  # of the pictures
 SHOWN = 8  # networks side by side
 PICTURES = 6  # at least, in a row
@@ -125,7 +127,8 @@ def page(folder: Path) -> str:
     for title, of_class in groupby(entries(), lambda entry: entry.title):
         parts.append(f"## {title}\n")
         parts += [section(title, list(group), folder) for _, group in groupby(of_class, lambda entry: entry.finite)]
-    waiting = zoo.recipe_files().keys() - zoo.weight_files().keys()
+    ours = {name for name, path in zoo.recipe_files().items() if path.parent != twins.kept()}
+    waiting = ours - zoo.weight_files().keys()
     if waiting:
         parts.append(f"## Recipes without weights\n\n`gahb zoo train NAME` trains one: {listed(waiting)}.\n")
     return "\n".join(parts)
@@ -251,12 +254,13 @@ def denoised(title: str, group: list[Entry]) -> tuple[Figure, str, str]:
         x = entry.test_images(each)
         y = x + NOISE * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
         for row, images in zip(rows, (x, y, entry.network(y))):
-            row.extend(images)
+            row.extend(images[:, :1] if entry.images["kind"] == "darcy" else images)  # permeability
         labels += [short(entry.name), *[""] * (each - 1)]
     figure = figures.image_grid(rows, labels if len(group) > 1 else (), ["clean", "noisy", "denoised"],
                                 width=min(7.2, 1.1 * len(labels)))
     alt = f"Three rows: clean images, the same with noise, and denoised by {', '.join(names(group))}."
-    return figure, alt, f"{title}: held-out images, with noise of σ = {NOISE:g}, and denoised."
+    channel = " Of permeability and pressure, the former." if group[0].images["kind"] == "darcy" else ""
+    return figure, alt, f"{title}: held-out images, with noise of σ = {NOISE:g}, and denoised.{channel}"
 
 
 def samples(title: str, group: list[Entry]) -> tuple[Figure, str, str]:
