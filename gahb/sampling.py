@@ -100,7 +100,7 @@ def sample(
 
     With `measure` and `values`, $\hat x$ is an estimate of $\mathbb E[x \mid y, v]$
     at every step, and the images drawn have the values v, $Ax = v$: inpainting,
-    super-resolution, deblurring (:mod:`gahb.inverse`). The start keeps its law,
+    super-resolution, deblurring (``gahb.inverse``). The start keeps its law,
     so that a Gaussian `start` should be that of images with these values
     (:meth:`gahb.Gaussian.given`).
 

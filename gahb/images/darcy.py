@@ -59,7 +59,7 @@ def darcy(n: int, size: int, *, seed: int = 0, start: int = 0) -> Tensor:
     without flux through the border and with mean 0. log K is a Gaussian field
     of exponential covariance, cut to 64 terms; f is 10 in the corner of row and
     column 0, of side ⅛, and −10 in the opposite one. One draw in fifty would
-    leave [0, 1], most for a |p| above ½; it is drawn anew.
+    leave [0, 1], most for a pressure beyond ±½; it is drawn anew.
 
     Image i depends only on (seed, start + i). Its log K is the same function at
     every size, and its p differs by O(size⁻²).

@@ -40,7 +40,7 @@ class DiskProjection:
 
     images: Tensor  #: (B, 1, size, size) the nearest disk images, in the dtype of y
     distance: Tensor  #: (B,) ‖y − proj(y)‖, a norm over pixels, float64
-    error: Tensor  #: (B,) length of the next Gauss–Newton step, as an image: how far the end still is from its minimum
+    error: Tensor  #: (B,) how far the end still is from its minimum (length of the next Gauss–Newton step)
     agreed: Tensor  #: (B,) number of starts that ended at this image
     second: Tensor  #: (B,) distance from y to the nearest end at another image; infinite where there is none
     centre: Tensor  #: (B, 2) row and column, in sides of the image

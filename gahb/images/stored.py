@@ -42,7 +42,7 @@ class StoredImages:
 
     pixels: Path  #: file of bytes
     shape: tuple[int, int, int, int]  #: (n, C, size, size)
-    names: list[str]  #: of each image: its path below the folder, or its place in the array
+    names: list[str]  #: of each image, its path below the folder or its place in the array
     said: str  #: what was skipped, enlarged, or how the numbers were read; "" if nothing is to be said
 
     def __len__(self) -> int:

@@ -55,8 +55,8 @@ class Copies:
     similarity: Tensor  #: (n,) cosine with the nearest training image, float64
     index: Tensor  #: (n,) of that image
     second: Tensor  #: (n,) cosine with the second nearest
-    view: Tensor  #: (n,) of the nearest image: 0 as it is, else 1 + the place in `views`
-    views: tuple[str, ...]  #: what was done to training images: mirrored, shifted, cropped
+    view: Tensor  #: (n,) how the nearest image was seen; 0 as it is, else 1 + the place in `views`
+    views: tuple[str, ...]  #: what was done to training images (mirrored, shifted, cropped)
     null: Tensor  #: (m,) cosine of held-out images with the nearest training image, float64
     null_second: Tensor  #: (m,) and with the second nearest
     null_index: Tensor  #: (m,) which of the held-out images they are, or which training images
@@ -95,7 +95,7 @@ class Copies:
 
     @property
     def decides(self) -> bool:
-        """Whether similarity can tell a copy from a new image here: `tolerance` is at least 0.1."""
+        """Whether similarity can tell a copy from a new image here (`tolerance` is at least 0.1)."""
         return self.tolerance >= TOLERANCE
 
     @property
@@ -116,7 +116,7 @@ class Copies:
 
     @property
     def verdict(self) -> str:
-        """In a sentence or two: what the numbers say."""
+        """What the numbers say, in a sentence or two."""
         n, found = len(self.similarity), int(self.called.sum())
         above = f"{100 * self.level:g} % of the images held out have a cosine above {_below_one(self.threshold)}"
         if not self.decides:

@@ -22,7 +22,7 @@ class Bits:
     """
 
     value: float  #: lower bound on the information of a picture about the set it came from, in bits
-    interval: tuple[float, float]  #: 95 %, over the guesses: that of Clopper and Pearson for `accuracy`, mapped to bits
+    interval: tuple[float, float]  #: 95 %, over the guesses (that of Clopper and Pearson for `accuracy`, mapped to bits)
     accuracy: float  #: share of right guesses
     accuracy_interval: tuple[float, float]  #: 95 % (Clopper and Pearson 1934)
     sets: int  #: K
@@ -113,7 +113,7 @@ class Membership:
     (True, True)
     """
 
-    area: float  #: under the curve of true against false positives: chance that a member's loss is the lower one
+    area: float  #: under the curve of true against false positives (chance that a member's loss is the lower)
     stderr: float  #: of `area`, over members and others (DeLong et al. 1988)
     true_positives: float  #: share of members with a loss below `threshold`
     interval: tuple[float, float]  #: 95 %, for that share over members (Clopper and Pearson 1934)

@@ -45,7 +45,8 @@ def test_recipes_that_ship():
         assert sum(p.numel() for p in network.parameters()) <= 2e6, path.stem
         assert size % network.divisor == 0, path.stem
         if "$" not in str(recipe.images.get("path", "")):  # else a folder that the reader brings
-            assert recipe.test_images(2).shape == (2, 1, size, size), path.stem
+            channels = recipe.network.get("channels", 1)
+            assert recipe.test_images(2).shape == (2, channels, size, size), path.stem
 
 
 def test_recipes_that_ship_differ():
@@ -103,10 +104,11 @@ def test_what_a_recipe_leaves_out_stays_what_it_was():
         "disks": dict(seed=0, start=0, device=None),
         "dead_leaves": dict(seed=0, start=0, device=None),
         "photos": dict(split="train", seed=0, start=0),
+        "darcy": dict(seed=0, start=0),
         "folder": dict(channels=1, limit=None, progress=True),
         "fit": dict(
             batch=32, seed=0, sigma_range=(0.005, 1.0), checkpoint=None, progress=True, every=500, monitor=None,
-            log=None, until=None,
+            log=None, until=None, penalty=None,
         ),
     }
     without, muon = small()._method(), small(training={**SMALL["training"], "optimiser": "muon"})._method()
