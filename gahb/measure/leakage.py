@@ -22,7 +22,7 @@ class Bits:
     """
 
     value: float  #: lower bound on the information of a picture about the set it came from, in bits
-    interval: tuple[float, float]  #: 95 %, over the guesses (that of Clopper and Pearson for `accuracy`, mapped to bits)
+    interval: tuple[float, float]  #: 95 %, over the guesses (Clopper and Pearson for `accuracy`, in bits)
     accuracy: float  #: share of right guesses
     accuracy_interval: tuple[float, float]  #: 95 % (Clopper and Pearson 1934)
     sets: int  #: K
