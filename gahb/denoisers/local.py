@@ -244,8 +244,9 @@ class WienerLocal(_ClosedForm):
     r"""Each pixel's posterior mean given the pixels that Wiener's filter looks at, over a training set.
 
     $$f_i(y) = \frac{\sum_n w_{in}\, x_{n,i}}{\sum_n w_{in}}, \qquad
-      w_{in} = \exp\Bigl(-\frac{1}{2\sigma^2} \sum_{k \in \Omega_i} (y_k - x_{n,k})^2\Bigr),
-      \qquad \Omega_i = \bigl\{k : |W_{ik}| \ge \theta \max_j |W_{ij}|\bigr\},$$
+      w_{in} = \exp\Bigl(-\frac{1}{2\sigma^2} \sum_{k \in \Omega_i} (y_k - x_{n,k})^2\Bigr),$$
+
+    $$\Omega_i = \bigl\{k : |W_{ik}| \ge \theta \max_j |W_{ij}|\bigr\},$$
 
     with the matrix $W = C(C + \sigma^2\mathrm{Id})^{-1}$ of the linear
     optimum, C the covariance of the images. The locality comes from the

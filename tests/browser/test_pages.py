@@ -507,7 +507,6 @@ def test_points_of_curves_answer_to_pointer_and_keys(visit):
     tip.get_by_text("training images N").wait_for()
     assert "training images N" in heard[1]
     points.press("Escape")
-    mark = widget.locator(".gw-plot .gw-mark:visible").last.bounding_box()
-    page.mouse.move(mark["x"] + mark["width"] / 2, mark["y"] + mark["height"] / 2)
+    widget.locator(".gw-plot .gw-mark:visible").last.hover(force=True)
     tip.get_by_text("training images N").wait_for()
     assert seen.troubles == []
