@@ -87,9 +87,14 @@ def energy_square(filters: Tensor, pixels: Sequence[Sequence[int]], share: float
 
     Returns
     -------
-    (B, P) odd numbers of pixels, float64. ValueError for a share out of range
-    or another number of pixels.
+    (B, P) odd numbers of pixels, float64.
 
+    Raises
+    ------
+    ValueError : for a share out of range, or another number of pixels.
+
+    Examples
+    --------
     >>> import torch
     >>> from gahb.measure.agreement import energy_square
     >>> filters = torch.zeros(1, 1, 1, 5, 5)
