@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from .._validate import check_points, positive_number, sigma_vector
 from ..contract import Denoiser
-from ..kernels.local_mean import LocalMean, folded
+from ..kernels.local_mean import Local, folded
 from ..kernels.patch_posterior import PatchPosterior
+from ..kernels.posterior_mean import PosteriorMean
 from .closed_form import Gaussian, _check_finite, _ClosedForm
 from .placement import described
 
@@ -157,11 +158,11 @@ class PatchEmpirical(_Patches):
     def __call__(self, y: Tensor, sigma: float | Tensor | None = None) -> Tensor:
         flat, variance = self._prepare(y, sigma)
         local = _Local(self, exact=y.dtype == torch.float64)
-        return LocalMean.apply(flat.unflatten(1, self.shape), variance, local).reshape(y.shape).to(y.dtype)
+        return PosteriorMean.apply(flat.unflatten(1, self.shape), variance, local).reshape(y.shape).to(y.dtype)
 
 
-class _Local:
-    """The mean of a PatchEmpirical and its filters (see `kernels.local_mean`)."""
+class _Local(Local):
+    """The mean of a PatchEmpirical and its filters."""
 
     name = PatchPosterior.name
 
@@ -220,7 +221,7 @@ class PatchComposite(_Patches):
     def __call__(self, y: Tensor, sigma: float | Tensor | None = None) -> Tensor:
         flat, variance = self._prepare(y, sigma)
         composite = _Composite(self, exact=y.dtype == torch.float64)
-        return LocalMean.apply(flat.unflatten(1, self.shape), variance, composite).reshape(y.shape).to(y.dtype)
+        return PosteriorMean.apply(flat.unflatten(1, self.shape), variance, composite).reshape(y.shape).to(y.dtype)
 
 
 class _Composite(_Local):

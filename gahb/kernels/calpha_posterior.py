@@ -41,6 +41,7 @@ import torch
 from torch import Tensor
 
 from .calpha import coverage, greys
+from .posterior_mean import Symmetric
 
 COARSE = 0.25  # noise down to which pixels of twice the side say enough of contour and greys
 ROUGH, FEW = 0.7, 4  # noise from which they say almost all, so that weights tell the rest; draws weighed at a time
@@ -66,7 +67,7 @@ class Integration(NamedTuple):
     variance: Tensor  #: $\\mathbb E[\\|x - f^\\star(y)\\|^2 \\mid y]$ (B,), a sum over pixels
 
 
-class CAlphaPosterior:
+class CAlphaPosterior(Symmetric):
     """The posterior of a C^α image of `size` × `size` pixels, d = size², in float64 and on the CPU.
 
     `field` (size, size) and `contour` (columns,) are the spectra of a field of

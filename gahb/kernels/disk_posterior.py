@@ -24,6 +24,7 @@ from numpy.polynomial.legendre import leggauss
 from torch import Tensor
 
 from .disk import CENTRE, RADIUS, coverage
+from .posterior_mean import Symmetric
 
 _KEEP = 8  # cells halved at least, whatever their mass: a coarse grid sees a narrow peak from half a cell away
 _HALVINGS = 40  # then shapes differ by rounding only
@@ -32,7 +33,7 @@ _REACH = 6.0  # standard deviations of a grey to each side, for
 _NODE, _WEIGHT = (torch.from_numpy(array) for array in leggauss(16))
 
 
-class DiskPosterior:
+class DiskPosterior(Symmetric):
     """The posterior of a disk of `size` × `size` pixels, d = size². All tensors are float64.
 
     There are `cells` first cells along each axis of the centre, two thirds as

@@ -1,11 +1,4 @@
-r"""Means whose pixels depend on the pixels about them, as differentiable functions.
-
-A *local* mean is an object with a `name`, ``mean(y, variance)`` (B, C, H, W),
-``filters(y, variance)`` (B, C, C · P², HW), which are the derivatives of each
-pixel by those of the P × P patch about it, and a `border`. Products with the
-Jacobian are filters applied to vectors, in forward and in reverse mode, and
-one set of filters serves all vectors.
-"""
+"""Posterior means whose pixels depend on the patches about them: products with their Jacobian, by filters."""
 
 from __future__ import annotations
 
@@ -16,63 +9,34 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .patch_posterior import cut, extended
+from .posterior_mean import Derivative, flattened
 
 
-class LocalMean(torch.autograd.Function):
-    """``apply(y, variance, local)`` → the mean, shaped like y (B, C, H, W); σ² (B,)."""
+class Local:
+    """Products of a posterior that has a `border` and ``filters(y, variance)`` (B, C, C · P², HW).
 
-    @staticmethod
-    def forward(y, variance, local):
-        return local.mean(y, variance)
+    The filters are the derivatives of each pixel by those of the P × P patch
+    about it: one set of them serves all vectors, forward and in reverse.
+    """
 
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        y, variance, ctx.local = inputs
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(y, variance)
-        ctx.save_for_forward(y, variance)
+    def product(self, y, variance, v):
+        return filtered(Filters.apply(y, variance, self), v, self.border)
 
-    @staticmethod
-    def backward(ctx, cotangent):
-        if ctx.needs_input_grad[1]:
-            _refuse(ctx.local, "derivatives in sigma")
-        if cotangent is None:
-            return None, None, None
-        return spread(Filters.apply(*ctx.saved_tensors, ctx.local), cotangent, ctx.local.border), None, None
+    def transposed(self, y, variance, v):
+        return spread(Filters.apply(y, variance, self), v, self.border)
+
+
+class Filters(Derivative):
+    """``apply(y, variance, posterior)`` → its filters (B, C, C · P², HW)."""
 
     @staticmethod
-    def jvp(ctx, tangent, variance_tangent, _local):
-        if variance_tangent is not None:
-            _refuse(ctx.local, "derivatives in sigma")
-        return filtered(Filters.apply(*ctx.saved_tensors, ctx.local), tangent, ctx.local.border)
+    def forward(y, variance, posterior):
+        return posterior.filters(y, variance)
 
     @staticmethod
-    def vmap(info, in_dims, y, variance, local):
-        return _flattened(LocalMean, info.batch_size, in_dims, y, variance, local)
-
-
-class Filters(torch.autograd.Function):
-    """``apply(y, variance, local)`` → its filters (B, C, C · P², HW)."""
-
-    @staticmethod
-    def forward(y, variance, local):
-        return local.filters(y, variance)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.local = inputs[2]
-
-    @staticmethod
-    def backward(ctx, _):
-        _refuse(ctx.local, "second derivatives")
-
-    @staticmethod
-    def jvp(ctx, *_):
-        _refuse(ctx.local, "second derivatives")
-
-    @staticmethod
-    def vmap(info, in_dims, y, variance, local):
-        return _flattened(Filters, info.batch_size, in_dims, y, variance, local)
+    def vmap(info, in_dims, y, variance, posterior):
+        y, variance, restore = flattened(info.batch_size, in_dims[0], y, in_dims[1], variance)
+        return restore(Filters.apply(y, variance, posterior)), 0
 
 
 def filtered(filters: Tensor, v: Tensor, border: str) -> Tensor:
@@ -104,18 +68,3 @@ def folded(total: Tensor, margin: int, border: str) -> Tensor:
 
 def _patch(filters: Tensor) -> int:
     return math.isqrt(filters.shape[2] // filters.shape[1])
-
-
-def _flattened(function, size: int, in_dims, y: Tensor, variance: Tensor, local):
-    """`function` with a vmapped axis of y and σ² merged with the batch."""
-    y = y.movedim(in_dims[0], 0) if in_dims[0] is not None else y.expand(size, *y.shape)
-    if in_dims[1] is not None:
-        variance = variance.movedim(in_dims[1], 0)
-    else:
-        variance = variance.expand(size, *variance.shape)
-    out = function.apply(y.flatten(0, 1), variance.flatten(0, 1), local)
-    return out.unflatten(0, (size, y.shape[1])), 0
-
-
-def _refuse(local, what: str):
-    raise NotImplementedError(f"{what} of the {local.name} are not implemented")

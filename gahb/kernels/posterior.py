@@ -28,11 +28,13 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from .posterior_mean import Symmetric
+
 # log-weights are taken from float32 if √d u |x| (|y| + |x|) / σ² is less; the error met is a tenth of that or less
 RESOLVED = 2e-2
 
 
-class EmpiricalPosterior:
+class EmpiricalPosterior(Symmetric):
     """The posterior of images (N, d) of any dtype, read `block` at a time (see `optimum`).
 
     `centre` (d,) float64 is taken from images and points; y and σ² are

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .._validate import positive_int
+from .statistics import share_interval
 
 
 @dataclass(frozen=True)
@@ -174,19 +175,6 @@ def membership(members: Tensor, others: Tensor, *, rate: float = 0.01) -> Member
         threshold=threshold,
         false_positives=(outside < threshold).double().mean().item(),
     )
-
-
-def share_interval(hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share, from k hits of n (Clopper & Pearson 1934).
-
-    >>> import gahb
-    >>> tuple(round(end, 3) for end in gahb.leakage.share_interval(0, 100))
-    (0.0, 0.036)
-    """
-    from scipy.stats import binomtest
-
-    found = binomtest(hits, n).proportion_ci(confidence_level=0.95, method="exact")
-    return float(found.low), float(found.high)
 
 
 def _losses(name: str, values) -> Tensor:

@@ -153,6 +153,19 @@ def share(hits: Tensor) -> tuple[float, float]:
     return k / n, math.sqrt((k + 2) * (n - k + 2) / (n + 4) ** 3)
 
 
+def share_interval(hits: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share, from k hits of n (Clopper & Pearson 1934).
+
+    >>> import gahb
+    >>> tuple(round(end, 3) for end in gahb.statistics.share_interval(0, 100))
+    (0.0, 0.036)
+    """
+    from scipy.stats import binomtest
+
+    found = binomtest(hits, n).proportion_ci(confidence_level=0.95, method="exact")
+    return float(found.low), float(found.high)
+
+
 def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
     """Spearman's correlation of the ranks of each row (B, n) → (B,) float64: −1 where b falls as a rises.
 

@@ -174,7 +174,7 @@ def test_second_derivatives_and_those_in_sigma_are_refused():
     f = gahb.PatchEmpirical(X, 3)
     with pytest.raises(NotImplementedError, match="second derivatives of the patch posterior"):
         jacrev(jacrev(lambda t: f(t, 0.3).sum()))(Y[:1])
-    with pytest.raises(NotImplementedError, match="derivatives in sigma of the patch posterior"):
+    with pytest.raises(NotImplementedError, match="derivatives of the patch posterior in sigma"):
         torch.func.grad(lambda s: f(Y, s).sum())(torch.tensor(0.3, dtype=torch.float64))
 
 

@@ -12,6 +12,7 @@ from scipy import stats
 
 import gahb
 from gahb.measure import copies as module
+from gahb.measure import copy_search
 
 N, SIZE = 500, 16
 
@@ -137,7 +138,7 @@ def test_training_images_are_not_their_own_null(smooth):
 
 def test_tiles_change_nothing(smooth, monkeypatch):
     whole = find(smooth[2], smooth[0])
-    monkeypatch.setattr(module, "TILE", 4 * SIZE**2 * 70)
+    monkeypatch.setattr(copy_search, "TILE", 4 * SIZE**2 * 70)
     tiled = find(smooth[2], smooth[0])
     torch.testing.assert_close(tiled.similarity, whole.similarity, rtol=0, atol=1e-6)
     torch.testing.assert_close(tiled.null, whole.null, rtol=0, atol=1e-6)
@@ -208,9 +209,9 @@ def test_stored_images_are_as_tensors(smooth, tmp_path, monkeypatch):
 def test_an_interrupted_search_goes_on(smooth, tmp_path, monkeypatch):
     """Stopped after some blocks, in the second tile; the rest is looked at once, and the result is the same."""
     train, held_out, new = smooth
-    monkeypatch.setattr(module, "TILE", 4 * SIZE**2 * 500)
+    monkeypatch.setattr(copy_search, "TILE", 4 * SIZE**2 * 500)
     expected = find(new, train, held_out, block=100)
-    looked, stops, through, path = [], [7], module.Search.through, tmp_path / "search"
+    looked, stops, through, path = [], [7], copy_search.Search.through, tmp_path / "search"
 
     def stopping(self, images, *arguments, **options):
         for done in through(self, images, *arguments, **options):
@@ -220,7 +221,7 @@ def test_an_interrupted_search_goes_on(smooth, tmp_path, monkeypatch):
                 raise KeyboardInterrupt
             yield done
 
-    monkeypatch.setattr(module.Search, "through", stopping)
+    monkeypatch.setattr(copy_search.Search, "through", stopping)
     with pytest.raises(KeyboardInterrupt):
         find(new, train, held_out, block=100, checkpoint=path)
     assert path.exists()

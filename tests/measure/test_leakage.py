@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gahb
-from gahb.measure.leakage import bits, fano, membership, share_interval
+from gahb.measure.leakage import bits, fano, membership
+from gahb.measure.statistics import share_interval
 
 
 def rand(*shape, seed=0):
