@@ -23,24 +23,22 @@ Only θ is sampled, from $p(\theta \mid y) \propto p(\theta)\,\mathcal N(y; m, K
 - They are moved by Metropolis steps that keep a Gaussian invariant (Rudolf &
   Sprungk 2018). It is the Gauss–Newton approximation of the posterior,
   averaged over particles; most independent draws from it are accepted.
-- Far from the contour s is 0 or 1 for every particle, and K has blocks that do
-  not depend on the contour. One eigendecomposition of the block of each side
-  eliminates these pixels for all θ, and a Cholesky factor is needed only of the
-  few *uncertain* pixels that are left.
+
+Densities and means given θ are those of `calpha_evidence`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .calpha import coverage, greys
+from .calpha import greys
+from .calpha_evidence import Ensemble, Grid, Window, extent
 from .posterior_mean import Symmetric
 
 COARSE = 0.25  # noise down to which pixels of twice the side say enough of contour and greys
@@ -54,7 +52,6 @@ ACCEPT = 0.3  # share of accepted moves that steps are adapted to; 1 is the long
 GUIDES = 6  # particles over which a Gauss–Newton approximation is averaged
 PROBE, WIDER = 0.05, 1.2  # step of the differences in the greys; how much wider than it their Gaussian is taken
 MARGIN, SPREAD = 1.0, 0.5  # pixels, and share of their range, by which uncertain pixels reach beyond all particles
-BLOCK = 2**16  # elements of the covariances that are built at a time: they stay in the cache
 TOLERANCE = 5e-4  # standard deviation, in pixels, of what of a contour is left out
 NARROWER = 0.8  # share of uncertain pixels at which the others are eliminated anew
 
@@ -89,12 +86,12 @@ class CAlphaPosterior(Symmetric):
         index = torch.arange(size)
         lag = (index[:, None] - index) % size
         covariance = torch.fft.ifft2(field).real[lag[:, None, :, None], lag[None, :, None, :]]
-        self.fine = _Grid(size, 1, covariance.reshape(size**2, size**2))
+        self.fine = Grid(size, 1, covariance.reshape(size**2, size**2))
         self.coarse = None
         if size % 2 == 0 and size >= 16:
             half = size // 2
             blocks = covariance.reshape(half, 2, half, 2, half, 2, half, 2).mean(dim=(1, 3, 5, 7))
-            self.coarse = _Grid(half, 2, blocks.reshape(half**2, half**2))
+            self.coarse = Grid(half, 2, blocks.reshape(half**2, half**2))
 
     def mean(self, y: Tensor, variance: Tensor) -> Tensor:
         """$f^\\star(y)$ (B, d) of points y (B, d) under noise of variance σ² (B,)."""
@@ -153,7 +150,7 @@ class CAlphaPosterior(Symmetric):
         """Records of two runs that have no random number in common, side by side."""
         return zip(*(self._run(y, variance, run) for run in range(2)))
 
-    def _run(self, y: Tensor, variance: Tensor, run: int) -> Iterator[Iterator[tuple[Tensor, _Ensemble]]]:
+    def _run(self, y: Tensor, variance: Tensor, run: int) -> Iterator[Iterator[tuple[Tensor, Ensemble]]]:
         """One run, recorded several times: each record is a few ensembles and the log-weights of their draws."""
         generator = torch.Generator().manual_seed(2 * self.seed + run)
         cloud = _Cloud(self.waves, y, self.particles, generator)
@@ -180,105 +177,10 @@ class _Moments:
         self.changes: list[Tensor] = []
         self.spreads: list[Tensor] = []
 
-    def add(self, log: Tensor, draws: _Ensemble) -> None:
+    def add(self, log: Tensor, draws: Ensemble) -> None:
         self.log.append(log)
         self.changes.append(draws.changes())
         self.spreads.append(draws.spreads())
-
-
-class _Grid(NamedTuple):
-    """size × size pixels, each a block of factor × factor of the image's; covariance (d, d) of a field on them."""
-
-    size: int
-    factor: int
-    covariance: Tensor
-
-    def pool(self, y: Tensor) -> Tensor:
-        return y.reshape(self.size, self.factor, self.size, self.factor).mean(dim=(1, 3)).flatten()
-
-
-@dataclass
-class _Given:
-    """What the sure pixels of one region say of it, for each of n particles, at the m uncertain pixels."""
-
-    log: Tensor  # (n,) log-density of the sure pixels
-    mean: Tensor  # (n, m) of the region's grey at the uncertain ones
-    covariance: Tensor  # (n, m, m)
-
-    def select(self, index: Tensor) -> _Given:
-        return _Given(self.log[index], self.mean[index], self.covariance[index])
-
-    def replace(self, index: Tensor, other: _Given) -> None:
-        self.log[index], self.mean[index] = other.log[index], other.mean[index]
-        self.covariance[index] = other.covariance[index]
-
-
-class _Region:
-    """The pixels that lie in one region for every particle, in the eigenbasis of their covariance."""
-
-    def __init__(self, covariance: Tensor, y: Tensor, pixels: Tensor, uncertain: Tensor):
-        self.pixels = pixels
-        values, self.vectors = torch.linalg.eigh(covariance[pixels][:, pixels])
-        self.values = values.clamp(min=0)
-        self.cross = covariance[uncertain][:, pixels] @ self.vectors  # (m, a)
-        self.uncertain = covariance[uncertain][:, uncertain]
-        self.y, self.one = self.vectors.T @ y[pixels], self.vectors.sum(dim=0)
-
-    def given(self, centre: Tensor, gain: Tensor, variance: float) -> _Given:
-        """For means and gains (n,) of the region."""
-        centre, power = centre[:, None], gain[:, None].square()
-        noisy = variance + power * self.values  # (n, a)
-        shrink = power / noisy
-        residual = self.y - centre * self.one
-        log = -(residual.square() / noisy + noisy.log()).sum(dim=1) / 2
-        mean = centre + (residual * shrink) @ self.cross.T
-        heard = (shrink * self.cross.square().sum(dim=0)).amax(dim=0) > 1e-8  # the others change nothing
-        cross = self.cross[:, heard]
-        explained = (cross * shrink[:, None, heard]) @ cross.T
-        return _Given(log, mean, power[..., None] * (self.uncertain - explained))
-
-
-class _Window:
-    """Rows low … high − 1 of each column are uncertain: the contour of every particle passes there."""
-
-    def __init__(self, grid: _Grid, y: Tensor, low: Tensor, high: Tensor):
-        self.grid, self.low, self.high = grid, low, high
-        row = torch.arange(grid.size)[:, None]
-        above, below = (row < low).flatten(), (row >= high).flatten()
-        self.pixels = (~above & ~below).nonzero()[:, 0]  # (m,)
-        self.y = y[self.pixels]
-        self.regions = tuple(
-            _Region(grid.covariance, y, sure.nonzero()[:, 0], self.pixels) for sure in (above, below)
-        )
-
-    def holds(self, heights: Tensor) -> Tensor:
-        """Whether the contours (n, columns) stay in the window."""
-        low, high = _extent(heights, self.grid.size)
-        return ((low >= self.low) & (high <= self.high)).all(dim=1)
-
-    def shares(self, heights: Tensor) -> Tensor:
-        return coverage(heights, self.grid.size, self.pixels)
-
-    def given(self, centre: Tensor, gain: Tensor, variance: float) -> tuple[_Given, ...]:
-        """For means and gains (n, 2) of both regions."""
-        return tuple(region.given(centre[:, k], gain[:, k], variance) for k, region in enumerate(self.regions))
-
-    def evidence(self, shares: Tensor, given: tuple[_Given, ...], variance: float):
-        """log p(y | θ) (n,) up to one constant; Cholesky factor (n, m, m) and residual (n, m) of uncertain pixels."""
-        first, second = given
-        roots = torch.empty_like(first.covariance)
-        block = max(1, BLOCK // max(1, shares.shape[1] ** 2))
-        for k in range(0, len(shares), block):
-            part = slice(k, k + block)
-            above, below = shares[part], 1 - shares[part]
-            covariance = first.covariance[part] * above[:, None] * above[..., None]
-            covariance += second.covariance[part] * below[:, None] * below[..., None]
-            _diagonal(covariance).add_(variance)
-            roots[part] = torch.linalg.cholesky_ex(covariance).L
-        residual = self.y - shares * first.mean - (1 - shares) * second.mean
-        white = torch.linalg.solve_triangular(roots, residual[..., None], upper=False)[..., 0]
-        log = first.log + second.log - white.square().sum(dim=1) / 2 - _diagonal(roots).log().sum(dim=1)
-        return log.nan_to_num(nan=-math.inf), roots, residual
 
 
 class _Reference:
@@ -315,12 +217,12 @@ class _Cloud:
         self.growth, self.steps = 2.0, [1.0, 1.0]  # of the precision; lengths of the moves of contour and greys
         self.adapting = self.turning = True
 
-    def enter(self, grid: _Grid) -> None:
+    def enter(self, grid: Grid) -> None:
         """Sees y on `grid` from now on: under the same noise, or more if y says too much more there."""
         self.grid, self.y = grid, grid.pool(self.image)
         if not self.precision:
             rows = torch.full((grid.size,), grid.size)
-            self.window = _Window(grid, self.y, torch.zeros_like(rows), rows)
+            self.window = Window(grid, self.y, torch.zeros_like(rows), rows)
             return
         self._frame(anew=True)
         before, best = self.log, None
@@ -368,7 +270,7 @@ class _Cloud:
         gain = self.greys.log_ratio(normals) - self.greys.log_ratio(self.normals)
         self._adapt(1, self._try_greys(normals, self.flip, gain))
 
-    def draws(self, grid: _Grid) -> Iterator[tuple[Tensor, _Ensemble]]:
+    def draws(self, grid: Grid) -> Iterator[tuple[Tensor, Ensemble]]:
         """Log-weights and draws for the posterior given y on `grid`, a few at a time where it is not the cloud's own.
 
         The weights are then the ratio of the two densities of y.
@@ -378,17 +280,17 @@ class _Cloud:
         if grid is self.grid:
             shares = self.window.shares(heights)
             _, roots, _ = self.window.evidence(shares, self.given, self._variance)
-            yield torch.zeros_like(self.log), _Ensemble(
+            yield torch.zeros_like(self.log), Ensemble(
                 self.window, self.y, self._variance, shares, centre, gain, roots
             )
             return
         y, variance = grid.pool(self.image), 1 / (self.precision * grid.factor**2)
-        low, high = _extent(heights, grid.size)
-        window = _Window(grid, y, low.amin(dim=0).floor().long(), high.amax(dim=0).ceil().long())
+        low, high = extent(heights, grid.size)
+        window = Window(grid, y, low.amin(dim=0).floor().long(), high.amax(dim=0).ceil().long())
         for part in torch.arange(len(heights)).split(FEW):
             shares, given = window.shares(heights[part]), window.given(centre[part], gain[part], variance)
             log, roots, _ = window.evidence(shares, given, variance)
-            yield log - self.log[part], _Ensemble(window, y, variance, shares, centre[part], gain[part], roots)
+            yield log - self.log[part], Ensemble(window, y, variance, shares, centre[part], gain[part], roots)
 
     def _fall(self, goal: float) -> None:
         """Raises the precision as far as the particles' weights allow, and draws them anew by weight."""
@@ -485,7 +387,7 @@ class _Cloud:
 
     def _frame(self, *, anew: bool = False) -> None:
         """Chooses the uncertain pixels anew where they have become too few or many more than needed."""
-        low, high = _extent(self._heights(self.weights), self.grid.size)
+        low, high = extent(self._heights(self.weights), self.grid.size)
         low, high = low.amin(dim=0), high.amax(dim=0)
         beyond = MARGIN + SPREAD * (high - low)
         first = (low - beyond).floor().clamp(min=0).long()
@@ -495,7 +397,7 @@ class _Cloud:
             short |= (high + beyond / 2 > self.window.high) & (self.window.high < self.grid.size)
             if not bool(short.any()) and int((last - first).sum()) >= NARROWER * len(self.window.pixels):
                 return
-        self.window = _Window(self.grid, self.y, first, last)
+        self.window = Window(self.grid, self.y, first, last)
 
     def _evaluate(self, precision: float):
         """What sure pixels say, and log p(y | θ), under noise of that precision."""
@@ -536,62 +438,6 @@ class _Cloud:
         return 1 / (precision * self.grid.factor**2)
 
 
-@dataclass(frozen=True)
-class _Ensemble:
-    """n draws of θ: x given each is Gaussian, see the module."""
-
-    window: _Window
-    y: Tensor  # (d,)
-    variance: float
-    shares: Tensor  # (n, m)
-    centre: Tensor  # (n, 2)
-    gain: Tensor  # (n, 2)
-    roots: Tensor  # (n, m, m)
-
-    def changes(self) -> Tensor:
-        """$\\mathbb E[x \\mid y, \\theta] - y = -\\sigma^2 K^{-1}(y - m)$ (n, d)."""
-        rows = []
-        for k, (share, centre) in enumerate(zip(self.shares, self.centre)):
-            mean = torch.empty_like(self.y)
-            mean[self.window.pixels] = share * centre[0] + (1 - share) * centre[1]
-            for region, grey in zip(self.window.regions, centre):
-                mean[region.pixels] = grey
-            rows.append(-self.variance * self._solve(k, (self.y - mean)[None])[0])
-        return torch.stack(rows)
-
-    def spreads(self) -> Tensor:
-        """$\\operatorname{tr}\\mathrm{Cov}[x \\mid y, \\theta]$ (n,)."""
-        traces = []
-        for root, share, gain in zip(self.roots, self.shares, self.gain):
-            trace = torch.cholesky_inverse(root).trace()
-            for region, part, power in zip(self.window.regions, (share, 1 - share), gain.square()):
-                noisy = self.variance + power * region.values
-                white = torch.linalg.solve_triangular(root, part[:, None] * region.cross, upper=False)
-                trace = trace + (1 / noisy).sum() + ((power / noisy).square() * white.square().sum(dim=0)).sum()
-            traces.append(trace)
-        return self.variance * len(self.y) - self.variance**2 * torch.stack(traces)
-
-    def products(self, v: Tensor, weights: Tensor) -> Tensor:
-        """Weighted sum over θ of $\\mathrm{Cov}[x \\mid y, \\theta]\\,v/\\sigma^2$ for v (K, d)."""
-        return sum(weight * (v - self.variance * self._solve(k, v)) for k, weight in enumerate(weights))
-
-    def _solve(self, k: int, v: Tensor) -> Tensor:
-        """$K^{-1} v$ for the k-th θ and v (…, d): uncertain pixels first, then the sure ones of each region."""
-        power = self.gain[k].square()
-        parts = (self.shares[k], 1 - self.shares[k])
-        known = [v[:, region.pixels] @ region.vectors for region in self.window.regions]
-        noisy = [self.variance + g * region.values for g, region in zip(power, self.window.regions)]
-        rest = v[:, self.window.pixels]
-        for region, part, g, w, noise in zip(self.window.regions, parts, power, known, noisy):
-            rest = rest - part * ((g * w / noise) @ region.cross.T)
-        load = torch.cholesky_solve(rest.T, self.roots[k]).T
-        out = torch.empty_like(v)
-        out[:, self.window.pixels] = load
-        for region, part, g, w, noise in zip(self.window.regions, parts, power, known, noisy):
-            out[:, region.pixels] = ((w - g * (part * load) @ region.cross) / noise) @ region.vectors.T
-        return out
-
-
 def _waves(spectrum: Tensor, tolerance: float) -> Tensor:
     """Rows (p, columns) whose sum with standard normal weights is the contour, its mean removed.
 
@@ -609,16 +455,6 @@ def _waves(spectrum: Tensor, tolerance: float) -> Tensor:
     left = power.flip(0).sort().values.cumsum(dim=0).flip(0) / columns  # variance of this and all smaller waves
     order = order[left > tolerance**2]
     return waves[order] * (power[order] / norm[order]).sqrt()[:, None]
-
-
-def _diagonal(matrices: Tensor) -> Tensor:
-    return matrices.diagonal(dim1=1, dim2=2)
-
-
-def _extent(heights: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Least and greatest height in each column of pixels (n, size), in pixels."""
-    places = size * heights.reshape(len(heights), size, -1)
-    return places.amin(dim=2), places.amax(dim=2)
 
 
 def _effective(log_weights: Tensor) -> float:
