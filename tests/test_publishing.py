@@ -193,7 +193,8 @@ def test_figures_have_every_sign_that_chapters_write(root):
     known = font_manager.get_font(path).get_charmap()
     sources = [cell.source for chapter in chapters.chapters(root) for cell in chapters.source(chapter).cells
                if cell.cell_type == "code"]  # fmt: skip
-    strings = set().union(*map(strings_of, sources), strings_of(Path(figures.__file__).read_text(encoding="utf-8")))
+    sources += [path.read_text(encoding="utf-8") for path in Path(figures.__file__).parent.glob("*.py")]
+    strings = set().union(*map(strings_of, sources))
     signs = {sign for text in strings for sign in text if sign.isprintable()}
     assert "σ" in signs
     assert {sign for sign in signs if ord(sign) not in known} == set()

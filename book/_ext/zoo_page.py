@@ -150,7 +150,8 @@ def section(title: str, group: list[Entry], folder: Path) -> str:
     """Words, table and pictures of one group; as they were if nothing has changed."""
     slug = "zoo-" + re.sub(r"\W+", "-", title.lower()).strip("-") + ("-finite" if group[0].finite else "")
     stored = zoo.weight_files()
-    sources = [*(stored[entry.name] for entry in group), Path(__file__), Path(figures.__file__)]
+    drawing = sorted(Path(figures.__file__).parent.glob("*.py"))
+    sources = [*(stored[entry.name] for entry in group), Path(__file__), *drawing]
 
     def make(stem: Path) -> str:
         return "\n".join([words(group), table(title, group), *pictures(title, group, stem)])

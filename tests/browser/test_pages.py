@@ -20,7 +20,7 @@ REQUIRED = os.environ.get("GAHB_REQUIRE_BROWSER") == "1"
 REASON = why_not()
 CONTENTS = yaml.safe_load((Path(__file__).resolve().parents[2] / "_toc.yml").read_text())
 PAGES = [CONTENTS["root"]] + [page["file"] for part in CONTENTS["parts"] for page in part["chapters"]]
-OTHERS = ["genindex", "search", "prf-prf", "_modules/gahb/figures"]  # made by Sphinx and its extensions
+OTHERS = ["genindex", "search", "prf-prf", "_modules/gahb/figures/curves"]  # made by Sphinx and its extensions
 CHAPTER_1 = "book/_executed/01_miyasawa"
 
 SEVERE = ["serious", "critical"]
