@@ -11,15 +11,17 @@ step sees fresh images; with `n` the network is trained on that many, and
 for the test; `groups` names a file with a line "NAME GROUP" for each image
 (the path below the folder, and a person or a scene), and no group is then in
 two sets; `files` is the folder's `gahb.images.folder_checksum`, and the recipe
-is refused once the folder holds other files. `shuffle` permutes the pixels. For photos, `more: {path: FOLDER,
-size: SIDE, share: SHARE}` takes that share of the training images from the
-pictures of a folder, cut at random from SIDE × SIDE pixels. `training` holds arguments of
-`gahb.fit`, and `snapshots`: steps at which the weights are kept too, so that
-one run tells how the network changes with the length of training. Its `penalty`
-is `{residual: darcy, c: 1.0e-8, estimate: mean}`, with the other arguments of
-`gahb.training.Constraint`. A recipe
-that names no `optimiser` is of the time when there was one: `adam`. The hash
-is of what is written: what a folder holds is not in it.
+is refused once the folder holds other files. `shuffle` permutes the pixels. For
+photos, `more: {path: FOLDER, size: SIDE, share: SHARE}` takes that share of the
+training images from the pictures of a folder, cut at random from SIDE × SIDE
+pixels.
+
+`training` holds arguments of `gahb.fit`, and `snapshots`: steps at which the
+weights are kept too, so that one run tells how the network changes with the
+length of training. Its `penalty` is `{residual: darcy, c: 1.0e-8, estimate:
+mean}`, with the other arguments of `gahb.training.Constraint`. A recipe that
+names no `optimiser` is of the time when there was one: `adam`. The hash is of
+what is written: what a folder holds is not in it, unless `files` says it.
 """
 
 from __future__ import annotations
@@ -240,10 +242,10 @@ class Recipe:
         """First subset, second, and what is left for the test; without `n` all but a tenth is the first."""
         arguments, n = self._arguments(), self.images.get("n")
         with self._named("images"):
-            path = _folder(arguments["path"])
+            path = _folder(arguments.pop("path"))
             if (files := self.images.get("files")) and files != classes.folder_checksum(path):
                 raise ValueError(f"files is {files}, and {path} now holds other files: write the recipe anew")
-            every = classes.folder(_folder(arguments.pop("path")), **arguments)
+            every = classes.folder(path, **arguments)
         if n is None:
             held = max(1, len(every) // 10)
             return every[held:], None, every[:held]
