@@ -21,6 +21,7 @@ from gahb.book import chapters, running
 
 from .chapter_head import duration
 from .run_chapters import executed_folder
+from .zoo_page import stored
 
 CLASSES = {"c_alpha": "Cᵅ images", "disks": "disks", "dead_leaves": "dead leaves", "photos": "photographs",
            "folder": "images of a folder", "darcy": "Darcy flow"}  # fmt: skip
@@ -60,12 +61,10 @@ class TrainingTimes(SphinxDirective):
         for folder in zoo.folders():
             self.env.note_dependency(str(folder))
         by_class: dict[str, list[dict]] = defaultdict(list)
-        for path in sorted(zoo.weight_files().values()):
+        for path in zoo.weight_files().values():
             self.env.note_dependency(str(path))
-            if "@" not in path.stem:  # a snapshot along a run that is counted itself
-                network = zoo.load(path.stem)
-                kind = network.recipe["images"]["kind"]
-                by_class[CLASSES[kind]].append(network.log[-1])
+        for network in stored().values():
+            by_class[CLASSES[network.recipe["images"]["kind"]]].append(network.log[-1])
         rows = [summed(kind, logs) for kind, logs in sorted(by_class.items())]
         rows.append(summed("all", [log for logs in by_class.values() for log in logs]))
         return [table(["class", "networks", "images seen, in millions", "hours of training"], rows)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -117,8 +118,18 @@ class Entry:
 
 def entries() -> list[Entry]:
     """The package's networks and the chapters', in the page's order; snapshots of a run are not shown by themselves."""
-    whole = sorted(name for name in zoo.weight_files() if "@" not in name)
-    return sorted((Entry(name, zoo.load(name)) for name in whole), key=lambda entry: entry.place)
+    return sorted((Entry(name, network) for name, network in stored().items()), key=lambda entry: entry.place)
+
+
+def stored() -> dict[str, torch.nn.Module]:
+    """The package's networks and the chapters' by name, without the snapshots along a run; each is read once."""
+    whole = sorted((name, path) for name, path in zoo.weight_files().items() if "@" not in name)
+    return {name: _read(name, path, path.stat().st_mtime_ns) for name, path in whole}
+
+
+@cache
+def _read(name: str, path: Path, changed: int) -> torch.nn.Module:
+    return zoo.load(name)
 
 
 def page(folder: Path) -> str:

@@ -265,7 +265,7 @@ def _read(path: Path, asked: Recipe | None) -> nn.Module:
         if recipe.get(field) != getattr(asked, field):
             raise ValueError(f"{path} was made by another recipe: its {field} is {recipe.get(field)}, "
                              f"and {asked.name} says {getattr(asked, field)}")
-    network.load_state_dict({key: value.float() for key, value in weights.items()})
+    network.load_state_dict({key: value.float() for key, value in weights.items()}, assign=True)
     network.recipe, network.log = recipe, log
     return network.eval()
 
@@ -278,8 +278,8 @@ def _network_for(weights: dict[str, Tensor], specification: dict) -> nn.Module |
     if any(isinstance(size, int) and size > largest for size in sizes):
         return None
     with torch.device("meta"):
-        shapes = _shapes(recipes.build(specification).state_dict())
-    return recipes.build(specification) if shapes == _shapes(weights) else None
+        network = recipes.build(specification)
+    return network if _shapes(network.state_dict()) == _shapes(weights) else None
 
 
 def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: list) -> Path:
