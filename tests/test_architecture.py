@@ -222,6 +222,20 @@ def test_gahb_opens_quickly():
     assert min(seconds) <= 0.3, seconds
 
 
+def test_what_each_chapter_begins_with_loads_no_more_than_it_needs(root):
+    """Its parameters and a stored network: together they took three seconds longer than torch."""
+    script = """import sys
+import gahb
+values = gahb.book.chapters.parameters(gahb.book.chapters.find(gahb._files.root(), "kl_bound"))
+gahb.book.check_parameters("02_kl_bound", values)
+gahb.zoo.load("disks")
+gahb.images, gahb.kl, gahb.statistics
+print([name for name in ("torch._dynamo", "nbformat", "scipy.optimize", "scipy.sparse") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout.strip() == "[]"
+
+
 def test_importing_gahb_imports_no_torch():
     script = "import sys, gahb; print('torch' in sys.modules, 'matplotlib' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)

@@ -82,11 +82,8 @@ def parameters(chapter: Chapter) -> dict[str, Any]:
     >>> parameters(find(Path(), "miyasawa"))["sigma"]
     0.1
     """
-    cells = [cell for cell in code_cells(source(chapter)) if "parameters" in tags(cell)]
-    if len(cells) != 1:
-        raise InputError(f"{chapter.stem} must have exactly one cell tagged parameters, it has {len(cells)}")
     values = {}
-    for statement in ast.parse(cells[0].source).body:
+    for statement in ast.parse(_parameters_cell(chapter)).body:
         try:
             (target,) = statement.targets
             values[target.id] = ast.literal_eval(statement.value)
@@ -98,6 +95,25 @@ def parameters(chapter: Chapter) -> dict[str, Any]:
     if not isinstance(values.get("profile"), str):
         raise InputError(f'the parameters cell of {chapter.stem} must end with profile = "book"')
     return values
+
+
+_TAGGED = re.compile(r"^```\{code-cell\}.*\n:tags: \[parameters\]\n\n((?:.*\n)*?)```$", re.MULTILINE)
+
+
+def _parameters_cell(chapter: Chapter) -> str:
+    """Source of the cell tagged `parameters`.
+
+    As the chapters write it, it is found without jupytext, whose import takes longer than that of torch:
+    each kernel asks for it.
+    """
+    text = Path(chapter.path).read_text(encoding="utf-8")
+    found = _TAGGED.findall(text) if Path(chapter.path).suffix == ".md" else []
+    if len(found) == len(re.findall(r"tags:.*\bparameters\b", text)) == 1:
+        return found[0]
+    cells = [cell for cell in code_cells(source(chapter)) if "parameters" in tags(cell)]
+    if len(cells) != 1:
+        raise InputError(f"{chapter.stem} must have exactly one cell tagged parameters, it has {len(cells)}")
+    return cells[0].source
 
 
 def profile_values(root: Path, profile: str, chapter: Chapter) -> dict[str, Any]:

@@ -31,9 +31,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
-from scipy.sparse import csc_matrix
-from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from .._validate import check_points, check_request
@@ -293,6 +290,8 @@ def _modes(size: int) -> np.ndarray:
 @cache
 def _frequencies(m: int) -> np.ndarray:
     """The first m solutions of w tan(w/2) = c (even terms) and w = −c tan(w/2) (odd ones), one in each (kπ, kπ + π)."""
+    from scipy.optimize import brentq
+
     c = 1 / LENGTH
     even, odd = (lambda w: c * math.cos(w / 2) - w * math.sin(w / 2)), \
         (lambda w: w * math.cos(w / 2) + c * math.sin(w / 2))
@@ -351,6 +350,9 @@ def _neighbours(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _solve(log_k: np.ndarray, f: np.ndarray) -> np.ndarray:
     """p of one image: the last cell is held at 0, which leaves a positive definite matrix, and the mean taken off."""
+    from scipy.sparse import csc_matrix
+    from scipy.sparse.linalg import splu
+
     size = len(log_k)
     one, other = _neighbours(size)
     face = np.exp((log_k.ravel()[one] + log_k.ravel()[other]) / 2)

@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.integrate import simpson
 from torch import Tensor
 
 from .._points import noisy_batches
@@ -179,6 +178,8 @@ def quadrature_weights(sigmas: Tensor) -> Tensor:
     >>> gahb.kl.quadrature_weights(torch.tensor([1.0, 2.0, 4.0]).double()).sum() / torch.tensor(4.0).log()
     tensor(1.0000, dtype=torch.float64)
     """
+    from scipy.integrate import simpson
+
     u = sigmas.double().log()
     rule = torch.from_numpy(simpson(torch.eye(len(u)).numpy(), x=u.numpy()))
     return rule if u[0] < u[-1] else -rule

@@ -22,6 +22,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .._files import cache_dir, checksum, read_tensors, replacing, root
 from .._validate import InputError, suggestion
@@ -277,9 +278,18 @@ def _network_for(weights: dict[str, Tensor], specification: dict) -> nn.Module |
     sizes = [specification.get(key) for key in ("width", "depth", "layers")]
     if any(isinstance(size, int) and size > largest for size in sizes):
         return None
-    with torch.device("meta"):
+    with torch.device("meta"), _NoInitialWeights():
         network = recipes.build(specification)
     return network if _shapes(network.state_dict()) == _shapes(weights) else None
+
+
+class _NoInitialWeights(TorchFunctionMode):
+    """Functions of `torch.nn.init` do nothing: on the meta device they would load the compiler (a second)."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: list) -> Path:
