@@ -128,7 +128,7 @@ def parameters(network: torch.nn.Module) -> str:
 
 def picture(figure, alt: str, caption: str, path: Path) -> str:
     with matplotlib.rc_context(), replacing(path) as partial:
-        figure.savefig(partial, format="webp", dpi=200, pil_kwargs=dict(lossless=True, quality=100, method=6))
+        figure.savefig(partial, format="webp", dpi=200, pil_kwargs=dict(lossless=True))
     width = round(96 * figure.get_figwidth())
     return f":::{{figure}} /{PLACE}/{path.name}\n:alt: {alt}\n:width: {width}px\n\n{caption}\n:::\n"
 
