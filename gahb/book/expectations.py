@@ -27,6 +27,7 @@ import math
 import os
 import re
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 from .._files import root
@@ -138,11 +139,18 @@ def load(folder: str | os.PathLike | None = None) -> tuple[Expectation, ...]:
     >>> entry.kind, entry.source, entry.expected
     ('check', 'equation (3)', '≤ 1e−10')
     """
-    import yaml
-
     path = Path(folder or root()) / "notebooks" / "claims.yaml"
     if not path.exists():
         return ()
+    about = path.stat()
+    return _read(path, (about.st_mtime_ns, about.st_size))
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, stamp: tuple[int, int]) -> tuple[Expectation, ...]:
+    """The entries of the file at `path`; `stamp` says which state of it, as every check of a chapter asks for them."""
+    import yaml
+
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
     except yaml.YAMLError as error:
