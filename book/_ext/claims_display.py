@@ -172,7 +172,8 @@ class ClaimsCount(SphinxDirective):
         lines = [["Chapter", *verdicts]]
         for chapter in dict.fromkeys(chapter for chapter, _ in entries):
             found = [verdict_of(record) for at, record in entries if at == chapter]
-            lines.append([str(chapter.number), *(str(found.count(v)) for v in verdicts)])
+            name = f"{chapter.number} {chapter.name.replace('_', ' ')}"
+            lines.append([name, *(str(found.count(v)) for v in verdicts)])
         lines.append(["all", *(str(sum(verdict_of(c) == v for _, c in entries)) for v in verdicts)])
         rows = [nodes.row("", *(nodes.entry("", nodes.paragraph("", text)) for text in line)) for line in lines]
         group = nodes.tgroup(cols=len(lines[0]))

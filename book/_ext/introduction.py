@@ -112,16 +112,18 @@ class Story(SphinxDirective):
 
 
 class ArgumentMap(SphinxDirective):
-    """Content: one line a chapter, `NUMBER | TITLE | what it shows`."""
+    """Content: one line a chapter, `NUMBER | TITLE | what it shows`; of a digression `NUMBER name | …`."""
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        by_number = {chapter.number: chapter for chapter in chapters.chapters(Path(self.env.srcdir))}
+        every = chapters.chapters(Path(self.env.srcdir))
+        known = {str(chapter.number): chapter for chapter in reversed(every)}  # the first of a number
+        known |= {f"{chapter.number} {chapter.name}": chapter for chapter in every}
         items = []
         for line in self.content:
             number, title, shows = (part.strip() for part in line.split("|"))
-            items.append(self.item(by_number.get(int(number)), number, title, shows))
+            items.append(self.item(known.get(number), number.split()[0], title, shows))
         text = f'<nav class="gahb-map" aria-label="Map of the argument"><ol>\n{chr(10).join(items)}\n</ol></nav>'
         return [nodes.raw("", text, format="html")]
 

@@ -143,7 +143,7 @@ def load(folder: str | os.PathLike | None = None) -> tuple[Expectation, ...]:
     return _parsed(path.read_text(encoding="utf-8")) if path.exists() else ()
 
 
-@lru_cache(maxsize=2)  # a build asks some thirty times
+@lru_cache(maxsize=2)  # a build asks some thirty times, a chapter once for each check
 def _parsed(text: str) -> tuple[Expectation, ...]:
     import yaml
 

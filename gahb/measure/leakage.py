@@ -115,7 +115,7 @@ class Membership:
     """
 
     area: float  #: under the curve of true against false positives (chance that a member's loss is the lower)
-    stderr: float  #: of `area`, over members and others (DeLong et al. 1988)
+    stderr: float  #: of `area`, over members and others (DeLong et al. 1988); not zero where these are apart
     true_positives: float  #: share of members with a loss below `threshold`
     interval: tuple[float, float]  #: 95 %, for that share over members (Clopper and Pearson 1934)
     threshold: float  #: of the loss
@@ -132,7 +132,8 @@ def membership(members: Tensor, others: Tensor, *, rate: float = 0.01) -> Member
     recognised without doubt, so that the share of members found at a small
     rate of false positives says more than A (Carlini et al. 2022). The
     threshold is the largest one with at most that rate among `others`; the
-    interval takes it as given.
+    interval takes it as given. Where every member lies below all others, the
+    error of A is that of a share of 1 (:func:`gahb.statistics.share`), not zero.
 
     Parameters
     ----------
@@ -164,7 +165,7 @@ def membership(members: Tensor, others: Tensor, *, rate: float = 0.01) -> Member
     of_members = (above + above_or_equal).double() / (2 * m)  # share of others with a larger loss
     below, below_or_equal = (torch.searchsorted(inside, outside, right=right) for right in (False, True))
     of_others = (below + below_or_equal).double() / (2 * n)
-    parts = [(values.var() / len(values)).item() if len(values) > 1 else math.nan for values in (of_members, of_others)]
+    parts = [_variance_of_mean(values) for values in (of_members, of_others)]
     threshold = outside[math.floor(m * rate + 1e-9)].item()
     found = int((inside < threshold).sum())
     return Membership(
@@ -175,6 +176,17 @@ def membership(members: Tensor, others: Tensor, *, rate: float = 0.01) -> Member
         threshold=threshold,
         false_positives=(outside < threshold).double().mean().item(),
     )
+
+
+def _variance_of_mean(values: Tensor) -> float:
+    """Of values in [0, 1]; where all are equal, that of a share with two hits and two misses added."""
+    n = len(values)
+    if n == 1:
+        return math.nan
+    if (spread := values.var().item()) > 0:
+        return spread / n
+    p = (values.sum().item() + 2) / (n + 4)
+    return p * (1 - p) / (n + 4)
 
 
 def _losses(name: str, values) -> Tensor:

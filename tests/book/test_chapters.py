@@ -24,6 +24,13 @@ def test_find(tree, key):
     )
 
 
+def test_a_digression_has_its_chapters_number_and_a_name_of_its_own(tree):
+    write(tree, "01_tiny")
+    write(tree, "01_tiny_more")
+    assert chapters.find(tree, 1).stem == "01_tiny"
+    assert chapters.find(tree, "tiny_more").stem == "01_tiny_more"
+
+
 def test_an_unknown_chapter_is_answered_with_the_nearest_or_with_all(tree):
     write(tree, "01_tiny")
     write(tree, "02_other")

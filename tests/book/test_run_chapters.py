@@ -41,7 +41,7 @@ def test_a_failing_cell_fails_the_build_and_keeps_the_last_good_page(tree, monke
     assert re.search(r'See <a [^>]*#claim-x">0.25, holds</a> and <a [^>]*tiny.html">not measured</a>', text)
     assert re.search(r"<p>None.</p>", text)  # none is open, none falls short
     assert [re.findall(r"<p>(.+?)</p>", row) for row in re.findall(r"<tr.*?</tr>", text, re.DOTALL)[-3:]] == [
-        ["Chapter", "holds", "not measured"], ["1", "1", "1"], ["all", "1", "1"],
+        ["Chapter", "holds", "not measured"], ["1 tiny", "1", "1"], ["all", "1", "1"],
     ]  # fmt: skip
     assert 'class="math' in text
     assert re.findall(r'<p class="gahb-known">known before: <span class="math.*?</span> in a trial</p>', text)

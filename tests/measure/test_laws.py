@@ -94,3 +94,28 @@ def test_the_difference_of_two_distances_is_that_of_the_two_numbers():
     assert gahb.laws.energy_difference(a, a, law) == (0.0, 0.0)
     with pytest.raises(ValueError, match=r"a, b and law must be .* got \(60, 3\), \(59, 3\) and \(90, 3\)"):
         gahb.laws.energy_difference(a, b[1:], law)
+
+
+def test_scaled_wavelets_have_one_variance_and_see_a_fine_scale():
+    """Smooth fields with a little grain; grain 20 % too weak; 300 fields of 12×12, seed 0."""
+    fields = normal(900, 1, 3, 3).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    grain = 0.05 * normal(900, 1, 12, 12, seed=1)
+    law, same, weak = (fields + grain)[:300], (fields + grain)[300:600], (fields + 0.8 * grain)[600:]
+    coefficients = gahb.laws.scaled_wavelets(law, law)
+    of_subband = coefficients.var(dim=0).split([9, 36, 36, 36, 9, 9, 9])  # coarse, 12 → 6, 6 → 3
+    torch.testing.assert_close(torch.stack([v.mean() for v in of_subband]), torch.ones(7, dtype=torch.float64))
+
+    def distance(images, view):
+        return energy_distance(view(images), view(law)).value
+
+    in_wavelets = [distance(x, lambda x: gahb.laws.scaled_wavelets(x, law)) for x in (same, weak)]
+    in_pixels = [distance(x, lambda x: x) for x in (same, weak)]
+    assert in_wavelets[1] > 10 * abs(in_wavelets[0]) and in_pixels[1] < 10 * abs(in_pixels[0])
+
+
+def test_scaled_wavelets_refuses_other_shapes():
+    images = normal(4, 1, 8, 8)
+    with pytest.raises(ValueError, match=r"images of one shape, got \(4, 1, 8, 8\) and \(4, 1, 8, 6\)"):
+        gahb.laws.scaled_wavelets(images, images[..., :6])
+    with pytest.raises(ValueError, match="levels"):
+        gahb.laws.scaled_wavelets(images, images, levels=0)

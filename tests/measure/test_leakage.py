@@ -119,3 +119,12 @@ def test_copies_are_worth_all_bits():
              for k, own in enumerate(sets)]
     closeness = torch.stack([gahb.nearest(torch.cat(drawn), own)[0] for own in sets])
     assert bits(closeness.argmax(dim=0) == torch.arange(4).repeat_interleave(8), 4).value == 2.0
+
+
+def test_the_error_of_an_area_of_one_is_that_of_a_share_of_one():
+    """10 members below 500 others."""
+    found = membership(torch.arange(10.0), torch.arange(20.0, 520.0))
+    _, of_members = gahb.statistics.share(torch.ones(10))
+    _, of_others = gahb.statistics.share(torch.ones(500))
+    assert found.area == 1.0
+    assert found.stderr == pytest.approx(math.hypot(of_members, of_others))
