@@ -43,7 +43,8 @@ def fit_field(
     crop: int = 20,
     seed: int = 0,
     latent_noise: float = 0.02,
-    learning_rate: float = 0.002,
+    optimiser: str = "muon",
+    learning_rate: float | None = None,
     checkpoint: str | os.PathLike | None = None,
     progress: bool = True,
     every: int | Sequence[int] = EVERY,
@@ -58,7 +59,7 @@ def fit_field(
     over the m pixels p of a crop of the image at a size S, where x is the image
     at the size of the encoder. The noise τz on the latents keeps them apart: an
     error of that size in the latents, which a sampler makes, changes little in
-    the picture. By Adam, with the rate falling to zero along a cosine.
+    the picture. Optimiser and schedule are those of :func:`gahb.fit`.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ def fit_field(
     crop : side of the crop, in pixels of S; at most the smallest of `sizes`.
     seed : ≥ 0, of sizes, crops and noise.
     latent_noise : τ, in the units of the latents, which lie in (0, 1).
-    learning_rate : of Adam, at its highest.
+    optimiser, learning_rate : as of :class:`gahb.training.Method`.
     checkpoint, progress, every, monitor, log, until : as of :func:`gahb.fit`.
 
     Raises
@@ -94,13 +95,14 @@ def fit_field(
         steps=positive_int("steps", steps), batch=positive_int("batch", batch), crop=crop, sizes=sizes,
         seed=positive_int("seed", seed, at_least=0), size=positive_int("size", size),
         latent_noise=positive_number("latent_noise", latent_noise),
-        learning_rate=positive_number("learning_rate", learning_rate),
     )
+    how = Method(optimiser=optimiser, learning_rate=learning_rate)
+    settings |= dict(optimiser=optimiser, learning_rate=how.learning_rate)
     if size % field.divisor:
         raise ValueError(f"size must be divisible by {field.divisor}, got {size}")
     if not callable(images):
         raise TypeError(f"images must be a function (n, start, size) → images, got {type(images).__name__}")
-    how, recorded, log = Method("adam", learning_rate), records(every, steps), [] if log is None else log
+    recorded, log = records(every, steps), [] if log is None else log
     settings["images"] = fingerprint(_at(images, 1, 0, size))
     optimiser, first, total = Optimiser(field, how, channels=1), 0, 0.0
     if checkpoint is not None and Path(checkpoint).exists():
@@ -119,7 +121,7 @@ def fit_field(
         if step in recorded:
             mean, total, since = float(total) / (step - since), 0.0, step
             if not math.isfinite(mean):
-                raise FloatingPointError(f"loss is {mean} at step {step}; lower learning_rate, {learning_rate}")
+                raise FloatingPointError(f"loss is {mean} at step {step}; lower learning_rate, {how.learning_rate}")
             log.append(dict(step=step, images=step * batch, loss=round(mean, 7),
                             seconds=round(before + time.perf_counter() - began, 1)))
             if monitor is not None:
