@@ -88,6 +88,7 @@ class NeuralField(nn.Module):
 
         A warning says so where `size` is outside the sizes that the field was trained at.
         """
+        self._check(z)
         positive_int("size", size)
         low, high = self.sizes.tolist()
         if high and not low <= size <= high:
