@@ -158,8 +158,9 @@ def resolution() -> Iterator[tuple[str, dict]]:
             training = dict(steps=2500, seed=0, every=500, optimiser="muon", sizes=sizes)
             yield f"field-{name}{suffix}", dict(network=network, images=images, training=training)
     how = dict(precision="float32", compiled=False)
-    yield "disks-20px-equal", recipe({**SMALL, "depth": 2}, dict(kind="disks", size=20), 4500, **how)
-    yield "disks-80px-equal", recipe({**SMALL, "width": 8}, dict(kind="disks", size=80), 1500, batch=16, **how)
+    yield "disks-20px-equal", recipe({**SMALL, "depth": 2}, dict(kind="disks", size=20), 3200, **how)
+    how |= dict(batch=16, every=350)
+    yield "disks-80px-equal", recipe({**SMALL, "width": 8}, dict(kind="disks", size=80), 1050, **how)
 
 
 def paper() -> Iterator[tuple[str, dict]]:
