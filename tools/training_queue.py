@@ -152,11 +152,11 @@ def physics() -> Iterator[tuple[str, dict]]:
 def resolution() -> Iterator[tuple[str, dict]]:
     """Chapter 11: neural fields, denoisers of pixels; not that of latents, which names the checksum of its field."""
     sizes = [20, 24, 32, 40, 48, 64, 80]
-    for name, images in (("disks", dict(kind="disks", size=20)), ("calpha-2", dict(kind="c_alpha", size=20, alpha=2))):
-        for suffix, cell in (("", True), ("-no-cell", False)):
-            network = {"kind": "NeuralField", "latents": 4, "width": 32, "cell": cell}
-            training = dict(steps=2500, seed=0, every=500, optimiser="muon", sizes=sizes)
-            yield f"field-{name}{suffix}", dict(network=network, images=images, training=training)
+    disks, c2 = dict(kind="disks", size=20), dict(kind="c_alpha", size=20, alpha=2)
+    for name, images, cell in (("disks", disks, True), ("disks-no-cell", disks, False), ("calpha-2", c2, True)):
+        network = {"kind": "NeuralField", "latents": 4, "width": 32, "cell": cell}
+        training = dict(steps=2500, seed=0, every=500, optimiser="muon", sizes=sizes)
+        yield f"field-{name}", dict(network=network, images=images, training=training)
     how = dict(precision="float32", compiled=False)
     yield "disks-20px-equal", recipe({**SMALL, "depth": 2}, dict(kind="disks", size=20), 3200, **how)
     how |= dict(batch=16, every=350)
