@@ -33,6 +33,7 @@ from .denoisers.optimal_calpha import OptimalCAlpha as OptimalCAlpha
 from .denoisers.optimal_disks import OptimalDisks as OptimalDisks
 from .denoisers.shrinkage import Wavelet as Wavelet
 from .denoisers.shrinkage import Wiener as Wiener
+from .fields import NeuralField as NeuralField
 from .jacobian.basis import AdaptiveBasis as AdaptiveBasis
 from .jacobian.basis import adaptive_basis as adaptive_basis
 from .jacobian.filters import adaptive_filters as adaptive_filters
@@ -60,6 +61,7 @@ from .measure.statistics import crossing as crossing
 from .measure.statistics import ratio_of_means as ratio_of_means
 from .sampling import sample as sample
 from .training import fit as fit
+from .training import fit_field as fit_field
 from .zoo import recipes as recipes
 
 __version__: str

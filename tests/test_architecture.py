@@ -36,7 +36,7 @@ FACE = public_names()
 # to its left on its own floor.
 FLOORS = (
     ("_text", "_validate", "_points", "contract", "_files", "_progress", "_threads", "kernels", "transforms"),
-    ("images", "denoisers", "jacobian"),
+    ("images", "denoisers", "fields", "jacobian"),
     ("inverse", "sampling", "measure"),
     ("training", "zoo"),
     ("figures", "widgets"),

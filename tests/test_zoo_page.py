@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import small_book
+import yaml
+from safetensors import safe_open
 
 import gahb
 from gahb import zoo
@@ -159,3 +161,31 @@ def test_snapshots_and_an_empty_zoo(extension, monkeypatch, tmp_path):
     for path in tmp_path.glob("disks*"):
         path.unlink()
     assert extension.page(tmp_path / "drawn") == ""
+
+
+def test_neural_fields_have_a_table_of_their_own(extension, tmp_path, monkeypatch):
+    """They denoise nothing; a denoiser of their latents is shown among the others, as what it is."""
+    monkeypatch.setattr(zoo, "folders", lambda: [tmp_path])
+    field = {"kind": "NeuralField", "latents": 4, "width": 4}
+    log = [{"step": 4, "images": 4000, "loss": 0.1, "seconds": 120.0, "render_psnr": [31.0, 30.0, 29.0]}]
+    recipe = dict(name="field", network=field, images={"kind": "disks", "size": 8}, training={"steps": 4})
+    (tmp_path / "field.yaml").write_text("network: {kind: NeuralField, latents: 4, width: 4}\n"
+                                         "images: {kind: disks, size: 8}\ntraining: {steps: 4, sizes: [20]}\n")
+    recipe["training"]["sizes"] = [20]
+    path = zoo.export(recipes.build(field), tmp_path / "field.safetensors", recipe=recipe, log=log)
+    with safe_open(path, "pt") as file:
+        digits = file.metadata()["sha256"][:16]
+    network = {**NETWORK, "channels": 4}
+    images = {"kind": "disks", "size": 8, "latents": {"field": "field", "sha256": digits}}
+    content = dict(network=network, images=images, training={"steps": 4})
+    (tmp_path / "of-latents.yaml").write_text(yaml.safe_dump(content))
+    log = [{"step": 4, "images": 4000, "loss": 0.1, "seconds": 60.0, "psnr": [20.0] * 6}]
+    zoo.export(recipes.build(network), tmp_path / "of-latents.safetensors", recipe=dict(name="of-latents", **content),
+               log=log)
+    text = extension.page(tmp_path / extension.PLACE)
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == ["Latents of disks", "Neural fields"]
+    assert "(0.00 million parameters), latents of `field`." in text
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert rows[0].startswith("| `of-latents` | fresh images |")
+    assert rows[1] == "| `field` | Disks, fresh images | told | 4,000 | 2 | 31.0 | 30.0 | 29.0 |"
+    assert "encoded at 8 pixels and rendered at 8, 16, 32." in text

@@ -103,7 +103,7 @@ def queue() -> dict[str, dict]:
         *pairs("photos", dict(kind="photos", size=32), few), *pairs("bedrooms", bedrooms, (*few, 2000)),
         *reseeded("calpha-2", c_alpha(2)), *reseeded("disks", disks),
         *passes("calpha-2", c_alpha(2)), *passes("faces", FACES),
-        *objectives(), *physics(), *paper(),
+        *objectives(), *physics(), *resolution(), *paper(),
     ]
     return dict(entries)
 
@@ -147,6 +147,20 @@ def physics() -> Iterator[tuple[str, dict]]:
             yield f"darcy-n1000-{estimate}-{c:.0e}", darcy(1000, 1000, c=c, estimate=estimate)
     yield "darcy-n30", darcy(30, 500)
     yield "darcy-n30-mean-1e-08", darcy(30, 500, c=1e-8, estimate="mean")
+
+
+def resolution() -> Iterator[tuple[str, dict]]:
+    """Chapter 11: neural fields, denoisers of pixels; not that of latents, which names the checksum of its field."""
+    sizes = [20, 24, 32, 40, 48, 64, 80]
+    disks, c2 = dict(kind="disks", size=20), dict(kind="c_alpha", size=20, alpha=2)
+    for name, images, cell in (("disks", disks, True), ("disks-no-cell", disks, False), ("calpha-2", c2, True)):
+        network = {"kind": "NeuralField", "latents": 4, "width": 32, "cell": cell}
+        training = dict(steps=2500, seed=0, every=500, optimiser="muon", sizes=sizes)
+        yield f"field-{name}", dict(network=network, images=images, training=training)
+    how = dict(precision="float32", compiled=False)
+    yield "disks-20px-equal", recipe({**SMALL, "depth": 2}, dict(kind="disks", size=20), 3200, **how)
+    how |= dict(batch=16, every=350)
+    yield "disks-80px-equal", recipe({**SMALL, "width": 8}, dict(kind="disks", size=80), 1050, **how)
 
 
 def paper() -> Iterator[tuple[str, dict]]:

@@ -28,7 +28,7 @@ from gahb import figures, zoo
 from gahb._files import replacing
 from gahb.sampling import sample
 from gahb.zoo import twins
-from gahb.zoo.recipes import CLASSES, LEVELS
+from gahb.zoo.recipes import CLASSES, LEVELS, SCALES
 
 from .cache import PLACE, cached
 
@@ -62,6 +62,9 @@ class Entry:
 
     @property
     def title(self) -> str:
+        if "latents" in self.images:
+            title = TITLES[self.images["kind"]]
+            return f"Latents of {title[0].lower() if title[0].isalpha() else title[0]}{title[1:]}"
         if not self.brought:
             return TITLES[self.images["kind"]]
         return re.sub(r"\W", "", Path(self.images["path"]).name).removeprefix("GAHB_").replace("_", " ").capitalize()
@@ -101,7 +104,9 @@ class Entry:
             shape = f"UNet of width {about.get('width', 64)} and depth {about.get('depth', 3)}"
         else:
             shape = f"BF-CNN of {about.get('layers', 21)} layers and width {about.get('width', 64)}"
-        return f"{shape} ({size / 1e6:.2f} million parameters), {self.images['size']}×{self.images['size']} pixels"
+        latents, side = self.images.get("latents"), self.images["size"]
+        grid = f"latents of `{latents['field']}`" if latents else f"{side}×{side} pixels"
+        return f"{shape} ({size / 1e6:.2f} million parameters), {grid}"
 
     def psnr(self) -> list[float]:
         """By noise level, on test images of the class: the log's last entry."""
@@ -132,12 +137,39 @@ def _read(name: str, path: Path, changed: int) -> torch.nn.Module:
     return zoo.load(name)
 
 
+def is_field(entry: Entry) -> bool:
+    """Whether it is a neural field, and no denoiser."""
+    return entry.network.recipe["network"]["kind"] == "NeuralField"
+
+
+def fields_section(group: list[Entry]) -> str:
+    """Words and a table of neural fields."""
+    side = group[0].images["size"]
+    head = ["field", "images", "side of a pixel", "images seen", "minutes", *(f"{side * k}" for k in SCALES)]
+    rows = [head, ["---"] * 3 + ["--:"] * (len(head) - 3)]
+    for entry in group:
+        last, told = entry.log[-1], entry.network.recipe["network"].get("cell", True)
+        rows.append([
+            f"`{entry.name}`", f"{TITLES[entry.images['kind']]}, {entry.trained_on}", "told" if told else "not told",
+            f"{last['images']:,}", f"{last['seconds'] / 60:.0f}", *(f"{value:.1f}" for value in last["render_psnr"]),
+        ])
+    body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return (
+        "## Neural fields\n\nAutoencoders whose latent grid is rendered at any size (chapter 11); no denoisers.\n\n"
+        f":::{{table}} Neural fields: PSNR in dB of held-out images, encoded at {side} pixels and rendered at "
+        f"{', '.join(str(side * k) for k in SCALES)}.\n:class: gahb-zoo\n\n{body}\n:::\n"
+    )
+
+
 def page(folder: Path) -> str:
     """The page's sections as MyST; pictures are put into `folder`."""
-    parts = []
-    for title, of_class in groupby(entries(), lambda entry: entry.title):
+    parts, every = [], entries()
+    denoisers, fields = ([entry for entry in every if is_field(entry) is kind] for kind in (False, True))
+    for title, of_class in groupby(denoisers, lambda entry: entry.title):
         parts.append(f"## {title}\n")
         parts += [section(title, list(group), folder) for _, group in groupby(of_class, lambda entry: entry.finite)]
+    if fields:
+        parts.append(fields_section(fields))
     ours = {name for name, path in zoo.recipe_files().items() if path.parent != twins.kept()}
     waiting = ours - zoo.weight_files().keys()
     if waiting:
@@ -266,12 +298,13 @@ def denoised(title: str, group: list[Entry]) -> tuple[Figure, str, str]:
         x = entry.test_images(each)
         y = x + NOISE * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
         for row, images in zip(rows, (x, y, entry.network(y))):
-            row.extend(images[:, :1] if entry.images["kind"] == "darcy" else images)  # permeability
+            row.extend(images if images.shape[1] in (1, 3) else images[:, :1])
         labels += [short(entry.name), *[""] * (each - 1)]
     figure = figures.image_grid(rows, labels if len(group) > 1 else (), ["clean", "noisy", "denoised"],
                                 width=min(7.2, 1.1 * len(labels)))
     alt = f"Three rows: clean images, the same with noise, and denoised by {', '.join(names(group))}."
-    channel = " Of permeability and pressure, the former." if group[0].images["kind"] == "darcy" else ""
+    channel = " The first of the channels." if "latents" in group[0].images else ""
+    channel = " Of permeability and pressure, the former." if group[0].images["kind"] == "darcy" else channel
     return figure, alt, f"{title}: held-out images, with noise of σ = {NOISE:g}, and denoised.{channel}"
 
 

@@ -35,12 +35,12 @@ def check_parameters(chapter: str, namespace: Mapping[str, Any]) -> None:
 
     >>> from pathlib import Path
     >>> from gahb.book import chapters, check_parameters
-    >>> values = chapters.parameters(chapters.find(Path(), "projection"))
-    >>> check_parameters("09_projection", values)
-    >>> check_parameters("09_projection", {**values, "c": -1.0})
+    >>> values = chapters.parameters(chapters.find(Path(), "samplers"))
+    >>> check_parameters("09_samplers", values)
+    >>> check_parameters("09_samplers", {**values, "c": -1.0})
     Traceback (most recent call last):
         ...
-    gahb._validate.InputError: parameter c of 09_projection must be above 0, got -1.0
+    gahb._validate.InputError: parameter c of 09_samplers must be above 0, got -1.0
     """
     found = find(root(), chapter)
     values = {name: namespace[name] for name in parameters(found)}

@@ -71,6 +71,8 @@ def _show(recipe: str) -> int:
     print(f"trained for {last['images']:,} images, {last['seconds']:.0f} s")
     for sigma, psnr in zip(recipes.LEVELS, last.get("psnr", ())):
         print(f"  σ = {sigma:<5} PSNR {psnr:.2f} dB")
+    for scale, psnr in zip(recipes.SCALES, last.get("render_psnr", ())):
+        print(f"  {scale * network.recipe['images']['size']} pixels  PSNR {psnr:.2f} dB")
     return 0
 
 
@@ -102,7 +104,8 @@ def _verify(recipe: str) -> int:
         again = zoo.load(zoo.train(written, Path(folder, "again.safetensors")))
     pairs = zip(shipped.state_dict().values(), again.state_dict().values())
     largest = max(float((a - b).abs().max()) for a, b in pairs)
-    first, second = (network.log[-1].get("psnr", ()) for network in (shipped, again))
+    key = "render_psnr" if written.is_field else "psnr"
+    first, second = (network.log[-1].get(key, ()) for network in (shipped, again))
     apart = max((abs(a - b) for a, b in zip(first, second)), default=float("inf"))
     print(f"{written.name}: weights differ by at most {largest:.3g}, PSNR by at most {apart:.3f} dB")
     return 0 if apart <= 0.1 else 1

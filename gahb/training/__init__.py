@@ -3,12 +3,17 @@
 `loop` holds :func:`fit`; what it is made of has a module each: `method` (how
 the weights are moved), `batches` (what one step sees), `objective` (what the
 network is asked for), `constraint` (a law that clean images obey), `optimiser`,
-`checkpoint` and `processes` (several that train one network together).
+`checkpoint` and `processes` (several that train one network together). `field`
+fits an autoencoder of images at several sizes.
 """
 
 from .batches import ImageSource
 from .constraint import Constraint, Penalty
+from .field import SizedSource, fit_field
 from .loop import EVERY, StoppedError, fit, records
 from .method import Method, compiler
 
-__all__ = ["EVERY", "Constraint", "ImageSource", "Method", "Penalty", "StoppedError", "compiler", "fit", "records"]
+__all__ = [
+    "EVERY", "Constraint", "ImageSource", "Method", "Penalty", "SizedSource", "StoppedError", "compiler", "fit",
+    "fit_field", "records",
+]

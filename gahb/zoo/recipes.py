@@ -22,6 +22,11 @@ length of training. Its `penalty` is `{residual: darcy, c: 1.0e-8, estimate:
 mean}`, with the other arguments of `gahb.training.Constraint`. A recipe that
 names no `optimiser` is of the time when there was one: `adam`. The hash is of
 what is written: what a folder holds is not in it, unless `files` says it.
+
+A network `{kind: NeuralField}` is trained by `gahb.fit_field`, whose arguments
+`training` then holds; `images.size` is that of its encoder. Its latents are the
+images of a denoiser with `latents: {field: NAME, sha256: DIGITS}`: the weights
+of the field lie beside the recipe, and have that checksum.
 """
 
 from __future__ import annotations
@@ -32,7 +37,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from inspect import Parameter, signature
 from pathlib import Path
@@ -44,15 +49,19 @@ from torch import Tensor, nn
 from .. import images as classes
 from .._validate import positive_int
 from ..denoisers.networks import BFCNN, UNet
+from ..fields import NeuralField
 from ..kernels.counter import uniform
 from ..measure.risk import psnr_curve
-from ..training import EVERY, Constraint, ImageSource, Method, fit, records
+from ..training import EVERY, Constraint, ImageSource, Method, SizedSource, fit, fit_field, records
+from .latents import check_latents, encoded
 
-NETWORKS = {"UNet": UNet, "BFCNN": BFCNN}
+NETWORKS = {"UNet": UNet, "BFCNN": BFCNN, "NeuralField": NeuralField}
 CLASSES = {"c_alpha": classes.c_alpha, "disks": classes.disks, "dead_leaves": classes.dead_leaves,
            "photos": classes.photos, "folder": classes.folder, "darcy": classes.darcy}
+FUNCTIONS = ("c_alpha", "disks")  # classes whose images exist at every size
 RESIDUALS = {"darcy": classes.darcy_residual}  # of the laws that classes of images obey
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # noise levels of the learning curves
+SCALES = (1, 2, 4)  # sizes of the learning curves of neural fields, in sizes of the encoder
 _SECOND, _TEST = 1 << 30, 1 << 31  # indices at which the second subset and the test images of a class begin
 
 
@@ -67,9 +76,11 @@ class Recipe:
     images : ``{"kind": …}``, a class of `gahb.images` with its arguments. With `n`,
         that many training images, else fresh ones at every step; `subset`,
         "first" or "second", of two disjoint sets; `shuffle`, a seed that
-        permutes the pixels.
-    training : `steps` and other arguments of :func:`gahb.fit`; `snapshots`, steps
-        at which the weights are kept too.
+        permutes the pixels; `latents`, a neural field that encodes them.
+    training : `steps` and other arguments of :func:`gahb.fit`, of
+        :func:`gahb.fit_field` for a NeuralField; `snapshots`, steps at which the
+        weights are kept too.
+    folder : where the recipe was read; not in the hash.
 
     Raises
     ------
@@ -95,15 +106,23 @@ class Recipe:
     network: dict
     images: dict
     training: dict
+    folder: Path | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
         self._check("network", NETWORKS, more={"kind"})
         kind = self.images.get("kind") if isinstance(self.images, dict) else None
         of_kind = {"photos": {"more"}, "folder": {"groups", "files"}}.get(kind, set())
-        self._check("images", CLASSES, more={"kind", "n", "subset", "shuffle", *of_kind},
+        ours = {"kind"} if self.is_field else {"kind", "n", "subset", "shuffle", *of_kind}
+        self._check("images", CLASSES, more=ours | ({"latents"} if kind in FUNCTIONS and not self.is_field else set()),
                     less={"n", "start", "device", "progress"})
+        if self.is_field and kind not in FUNCTIONS:
+            raise ValueError(f"recipe {self.name}: images.kind must be one of {', '.join(FUNCTIONS)} for a "
+                             f"NeuralField, whose images exist at every size, got {kind!r}")
         self._check("training", None, more={"snapshots"},
-                    less={"network", "images", "checkpoint", "progress", "monitor", "log", "until", "method"})
+                    less={"network", "field", "images", "size", "checkpoint", "progress", "monitor", "log", "until",
+                          "method"})
+        if "latents" in self.images:
+            check_latents(f"recipe {self.name}: images.latents", self.images["latents"])
         subset = self.images.get("subset", "first")
         if subset not in ("first", "second"):
             raise ValueError(f"recipe {self.name}: images.subset must be first or second, got {subset!r}")
@@ -113,13 +132,19 @@ class Recipe:
             _check_more(f"recipe {self.name}: images.more", self.images["more"], self.images["size"])
         last = positive_int(f"recipe {self.name}: training.steps", self.training["steps"])
         with self._named("training"):
-            self._method()
-            self._penalty()
+            if not self.is_field:
+                self._method()
+                self._penalty()
             at = records(self.training.get("every", EVERY), last)
         for step in self.snapshots:
             if step not in at - {last}:
                 raise ValueError(f"recipe {self.name}: training.snapshots must be steps at which the log has a record "
                                  f"(every = {self.training.get('every', EVERY)}), below steps = {last}, got {step!r}")
+
+    @property
+    def is_field(self) -> bool:
+        """Whether the network is a neural field, and no denoiser."""
+        return isinstance(self.network, dict) and self.network.get("kind") == "NeuralField"
 
     def _method(self) -> Method:
         """How the network is trained."""
@@ -147,7 +172,7 @@ class Recipe:
             raise ValueError(f"{where} must be a mapping, got {content!r}")
         if kinds is not None and content.get("kind") not in kinds:
             raise ValueError(f"{where}.kind must be one of {', '.join(kinds)}, got {content.get('kind')!r}")
-        of = [kinds[content["kind"]]] if kinds else [fit, Method]
+        of = [kinds[content["kind"]]] if kinds else [fit_field] if self.is_field else [fit, Method]
         taken = {key: p for function in of for key, p in signature(function).parameters.items() if key not in less}
         if unknown := sorted(set(content) - set(taken) - set(more)):
             raise ValueError(f"{where} takes {', '.join(sorted({*taken, *more}))}, got {', '.join(map(str, unknown))}")
@@ -173,6 +198,8 @@ class Recipe:
         with torch.device("meta"):  # shapes only
             network = self.build()
         size, divisor = self.images.get("size"), getattr(network, "divisor", 1)
+        if "latents" in self.images:
+            size = self.test_images(1).shape[-1]
         if self.images["kind"] == "folder":
             with self._named("images"):
                 positive_int("size", size)
@@ -180,13 +207,14 @@ class Recipe:
         else:
             self.test_images(1)
         if size % divisor:
+            times = 1 if self.is_field else network.depth
             raise ValueError(f"recipe {self.name}: images.size must be divisible by {divisor}, as the network pools "
-                             f"{network.depth} times, got {size}")
+                             f"{times} time{'s' * (times > 1)}, got {size}")
 
     @property
     def hash(self) -> str:
         """Of network, images and training, not of the name."""
-        content = {key: value for key, value in asdict(self).items() if key != "name"}
+        content = {key: value for key, value in asdict(self).items() if key not in ("name", "folder")}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def build(self) -> nn.Module:
@@ -223,7 +251,7 @@ class Recipe:
 
     def _arguments(self) -> dict:
         """Those of the class of images."""
-        ours = ("kind", "n", "subset", "shuffle", "more", "groups", "files")
+        ours = ("kind", "n", "subset", "shuffle", "more", "groups", "files", "latents")
         return {key: value for key, value in self.images.items() if key not in ours}
 
     def _maker(self, device: str = "cpu", *, test: bool = False) -> Callable[..., Tensor]:
@@ -236,7 +264,14 @@ class Recipe:
         if (more := self.images.get("more")) and not test:
             pictures = classes.folder(_folder(more["path"]), more["size"])
             return _mixed(partial(make, **arguments), pictures, more["share"], arguments)
+        if latents := self.images.get("latents"):
+            return encoded(partial(make, **arguments), latents, self.folder)
         return partial(make, **arguments)
+
+    def _sized(self, first: int = 0) -> SizedSource:
+        """The images of the class from number `first` on, at any size."""
+        arguments, make = self._arguments(), CLASSES[self.images["kind"]]
+        return lambda n, start, size: make(n, **arguments | {"size": size}, start=first + start)
 
     def _parts_of_folder(self) -> tuple[Tensor, Tensor | None, Tensor]:
         """First subset, second, and what is left for the test; without `n` all but a tenth is the first."""
@@ -284,6 +319,8 @@ class Recipe:
         """
         log, device = [] if log is None else log, "cuda" if torch.cuda.is_available() else "cpu"
         self.check()
+        if self.is_field:
+            return self._train_field(log, keep, checkpoint=checkpoint, progress=progress, until=until)
         source = self.source(device)
         measured = {"psnr": self.test_images().to(device)}
         if isinstance(source, Tensor):
@@ -301,6 +338,28 @@ class Recipe:
         network = self.build().to(device)
         return fit(network, source, checkpoint=checkpoint, progress=progress, log=log, monitor=monitor, until=until,
                    **asdict(self._method()) | training)
+
+    def _train_field(self, log: list, keep: Callable[[nn.Module, list], None] | None, **options) -> nn.Module:
+        """Fit a neural field, on the CPU; the log has the PSNR of renders at the sizes of `SCALES` ("render_psnr")."""
+        size, test = self.images["size"], self._sized(_TEST)
+        x, truths = test(64, 0, size), [test(64, 0, size * scale) for scale in SCALES]
+
+        @torch.no_grad()
+        def monitor(network: NeuralField) -> dict:
+            z = network.encode(x)
+            errors = [(network.pixels(z, *2 * [_centres(y)], 1 / y.shape[-1]) - y).square().mean() for y in truths]
+            log[-1]["render_psnr"] = [round(-10 * float(error.log10()), 3) for error in errors]
+            if keep is not None and log[-1]["step"] in self.snapshots:
+                keep(network, log)
+            return {}
+
+        training = {key: value for key, value in self.training.items() if key != "snapshots"}
+        return fit_field(self.build(), self._sized(), size=size, log=log, monitor=monitor, **training, **options)
+
+
+def _centres(y: Tensor) -> Tensor:
+    """Those of a row of pixels of a square image, in sides of the image."""
+    return (torch.arange(y.shape[-1], dtype=y.dtype) + 0.5) / y.shape[-1]
 
 
 def _folder(path: str) -> str:
@@ -346,7 +405,7 @@ def _mixed(make: Callable[..., Tensor], pictures: Tensor, share: float, argument
 
 
 def build(specification: dict, *, seed: int = 0) -> nn.Module:
-    """A network from ``{kind: UNet | BFCNN, …arguments}``; initial weights from `seed` only."""
+    """A network from ``{kind: UNet | BFCNN | NeuralField, …arguments}``; initial weights from `seed` only."""
     arguments = dict(specification)
     kind = arguments.pop("kind", None)
     if kind not in NETWORKS:
@@ -371,4 +430,4 @@ def read(path: str | os.PathLike) -> Recipe:
             parts = (f"no entry {missing}" if missing else "", f"unknown entry {unknown}" if unknown else "")
             got = " and ".join(filter(None, parts))
         raise ValueError(f"{path} must have the entries {', '.join(sorted(fields))}, got {got}")
-    return Recipe(name=path.stem, **content)
+    return Recipe(name=path.stem, **content, folder=path.parent)

@@ -372,7 +372,8 @@ def test_a_training_that_diverges_is_one_line(shipped, cache, capsys):
         (["train", "tiny", "--executor", "slurm:4"], "--executor must be local:WORKERS or dask://HOST:PORT, got"),
         (["train", "tiny", "--executor", "dask:tcp"], "--executor must be local:WORKERS or dask://HOST:PORT, got"),
         (["train", "broken.yaml"], "broken.yaml is not a YAML file"),
-        (["train", "tiny", "wrong.yaml"], "recipe wrong: images takes kind, n, seed, shuffle, size, subset, got width"),
+        (["train", "tiny", "wrong.yaml"],
+         "recipe wrong: images takes kind, latents, n, seed, shuffle, size, subset, got width"),
     ],
 )
 def test_bad_input(shipped, cache, tmp_path, monkeypatch, capsys, arguments, message):

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors import safe_open
 
 import gahb
 from gahb import images, zoo
@@ -44,6 +45,8 @@ def test_recipes_that_ship():
         network, size = recipe.build(), recipe.images["size"]
         assert sum(p.numel() for p in network.parameters()) <= 2e6, path.stem
         assert size % network.divisor == 0, path.stem
+        if "latents" in recipe.images:
+            size = size // 2  # the grid of the field
         if "$" not in str(recipe.images.get("path", "")):  # else a folder that the reader brings
             channels = recipe.network.get("channels", 1)
             assert recipe.test_images(2).shape == (2, channels, size, size), path.stem
@@ -94,12 +97,14 @@ def test_the_hash_stays_what_it_was():
 
 def test_what_a_recipe_leaves_out_stays_what_it_was():
     """Defaults are part of every recipe, and not of its hash: with a changed one it would be another recipe."""
+    fits = {"fit": gahb.fit, "fit_field": gahb.fit_field}
     taken = {kind: {k: p.default for k, p in signature(f).parameters.items() if p.default is not Parameter.empty}
-             for kind, f in (recipes.NETWORKS | recipes.CLASSES | {"fit": gahb.fit}).items()}
+             for kind, f in (recipes.NETWORKS | recipes.CLASSES | fits).items()}
     field = dict(convention="holder", contour=True, contrast="random", rotate=False)
     assert taken == {
         "UNet": dict(width=64, depth=3, channels=1, border="zero"),
         "BFCNN": dict(width=64, layers=21, channels=1, linear_first=False, border="zero"),
+        "NeuralField": dict(latents=4, width=32, cell=True),
         "c_alpha": field | dict(seed=0, start=0, device=None),
         "disks": dict(seed=0, start=0, device=None),
         "dead_leaves": dict(seed=0, start=0, device=None),
@@ -110,10 +115,104 @@ def test_what_a_recipe_leaves_out_stays_what_it_was():
             batch=32, seed=0, sigma_range=(0.005, 1.0), checkpoint=None, progress=True, every=500, monitor=None,
             log=None, until=None, penalty=None,
         ),
+        "fit_field": dict(
+            batch=16, crop=20, seed=0, latent_noise=0.02, optimiser="muon", learning_rate=None, checkpoint=None,
+            progress=True, every=500, monitor=None, log=None, until=None,
+        ),
     }
     without, muon = small()._method(), small(training={**SMALL["training"], "optimiser": "muon"})._method()
     assert without == Method("adam", 1e-3, "cosine", 1.2, None, 0.15, "float32", False)
     assert muon == Method("muon", 0.02, "linear", 1.2, 400, 0.15, "float32", False)
+
+
+# --- neural fields and their latents --------------------------------------------------------
+
+
+FIELD = dict(
+    network={"kind": "NeuralField", "latents": 2, "width": 4},
+    images={"kind": "disks", "size": 8},
+    training={"steps": 4, "batch": 2, "crop": 6, "sizes": [8, 12], "every": 2},
+)
+
+
+@pytest.fixture
+def stored_field(tmp_path, monkeypatch):
+    """A trained field beside which a recipe of its latents may lie, and the first digits of its checksum."""
+    monkeypatch.setenv("GAHB_CACHE", str(tmp_path / "cache"))
+    path = zoo.train(Recipe(name="field", **FIELD), tmp_path / "field.safetensors", progress=False)
+    with safe_open(path, "pt") as file:
+        return path, file.metadata()["sha256"][:16]
+
+
+def latents(field: str, sha256: str, folder) -> Recipe:
+    images = {"kind": "disks", "size": 8, "latents": {"field": field, "sha256": sha256}}
+    network = {"kind": "UNet", "width": 4, "depth": 1, "channels": 2}
+    return Recipe(name="latents", network=network, images=images, training={"steps": 2, "batch": 2}, folder=folder)
+
+
+def test_a_field_is_trained_and_its_log_has_the_renders(stored_field):
+    field = zoo.load(stored_field[0])
+    assert isinstance(field, gahb.NeuralField) and field.sizes.tolist() == [8, 12]
+    assert [len(line["render_psnr"]) for line in field.log] == [3, 3]
+    recipe = Recipe(name="field", **FIELD)
+    x, truth = recipe.test_images(64), images.disks(64, 16, start=1 << 31)
+    with pytest.warns(UserWarning, match="size 16 is outside the 8 to 12 pixels"), torch.no_grad():
+        psnr = -10 * (field(x, 16) - truth).square().mean().log10()
+    assert float(psnr) == pytest.approx(field.log[-1]["render_psnr"][1], abs=0.05)  # float16 on the way
+
+
+def test_latents_are_what_the_field_makes_of_the_images(stored_field, tmp_path):
+    path, sha256 = stored_field
+    recipe, field = latents("field", sha256, tmp_path), zoo.load(path)
+    assert recipe.hash == latents("field", sha256, None).hash  # the folder is not in it
+    with torch.no_grad():
+        assert torch.equal(recipe.source()(3, 5), field.encode(images.disks(3, 8, start=5)))
+        assert torch.equal(recipe.test_images(2), field.encode(images.disks(2, 8, start=1 << 31)))
+    recipe.check()
+    assert recipe.train(progress=False)(recipe.test_images(2)).shape == (2, 2, 4, 4)
+
+
+def test_a_recipe_that_is_read_looks_beside_itself(stored_field, tmp_path):
+    written = latents("field", stored_field[1], None)
+    content = {key: getattr(written, key) for key in ("network", "images", "training")}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    assert recipes.read(tmp_path / "mine.yaml").test_images(2).shape == (2, 2, 4, 4)
+
+
+def test_latents_of_another_field_are_refused(stored_field, tmp_path):
+    _, sha256 = stored_field
+    with pytest.raises(ValueError, match="images.field gone must be trained before its latents are"):
+        latents("gone", sha256, tmp_path).test_images(1)
+    with pytest.raises(ValueError, match="images.field field must be trained before"):
+        latents("field", sha256, None).test_images(1)
+    with pytest.raises(ValueError, match=f"sha256 is 0123, and .* has the weights {sha256}: write the recipe anew"):
+        latents("field", "0123", tmp_path).test_images(1)
+    plain = zoo.train(small(), tmp_path / "plain.safetensors", progress=False)
+    with safe_open(plain, "pt") as file:
+        other = file.metadata()["sha256"][:16]
+    with pytest.raises(ValueError, match="field plain must be a NeuralField, and .* is none"):
+        latents("plain", other, tmp_path).test_images(1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(images={"kind": "dead_leaves", "size": 8}), "images.kind must be one of c_alpha, disks for a"),
+        (dict(images={"kind": "disks", "size": 8, "n": 5}), "images takes kind, seed, size, got n"),
+        (dict(training={"steps": 4}), "training must say sizes"),
+        (dict(training={**FIELD["training"], "precision": "bfloat16"}), "training takes .*, got precision"),
+        (dict(network={"kind": "NeuralField", "depth": 2}), "network takes cell, kind, latents, width, got depth"),
+    ],
+)
+def test_what_a_recipe_of_a_field_refuses(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(name="field", **FIELD | changes)
+
+
+@pytest.mark.parametrize("given", ["field", {"field": "a"}, {"field": "a", "sha256": 7}, {"field": "", "sha256": "1"}])
+def test_latents_must_name_a_field_and_its_checksum(given):
+    with pytest.raises(ValueError, match="recipe small: images.latents must be a mapping of field, .* and sha256"):
+        of(kind="disks", size=8, latents=given)
 
 
 # --- networks and images --------------------------------------------------------------------
@@ -253,14 +352,14 @@ def test_train_keeps_a_learning_curve():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(network={"kind": "ViT"}), "recipe small: network.kind must be one of UNet, BFCNN, got 'ViT'"),
-        (dict(network={"width": 4}), "recipe small: network.kind must be one of UNet, BFCNN, got None"),
+        (dict(network={"kind": "ViT"}), "small: network.kind must be one of UNet, BFCNN, NeuralField, got 'ViT'"),
+        (dict(network={"width": 4}), "recipe small: network.kind must be one of UNet, BFCNN, NeuralField, got None"),
         (dict(network="UNet"), "recipe small: network must be a mapping, got 'UNet'"),
         (dict(network={"kind": "UNet", "heads": 4}), "network takes border, channels, depth, kind, width, got heads"),
         (dict(images={"kind": "mnist"}), "images.kind must be one of c_alpha, disks, .*, got 'mnist'"),
         (dict(images={"kind": "disks"}), "recipe small: images must say size"),
         (dict(images={"kind": "c_alpha", "size": 8}), "recipe small: images must say alpha"),
-        (dict(images={"kind": "disks", "sise": 8}), "images takes kind, n, seed, shuffle, size, subset, got sise"),
+        (dict(images={"kind": "disks", "sise": 8}), "images takes kind, latents, n, seed, .*, subset, got sise"),
         (dict(images={"kind": "disks", "size": 8, "start": 3}), "images takes .*, got start"),
         (dict(images={**SMALL["images"], "subset": "third"}), "images.subset must be first or second, got 'third'"),
         (dict(images={**SMALL["images"], "n": 0}), "recipe small: images.n must be an integer of at least 1, got 0"),
@@ -335,7 +434,7 @@ def test_refuses_a_file_that_is_no_text(tmp_path):
 
 
 def test_build_refuses_an_unknown_kind():
-    with pytest.raises(ValueError, match="network kind must be one of UNet, BFCNN, got None"):
+    with pytest.raises(ValueError, match="network kind must be one of UNet, BFCNN, NeuralField, got None"):
         recipes.build({"width": 4})
 
 

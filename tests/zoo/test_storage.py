@@ -250,7 +250,7 @@ def test_export_refuses_what_load_would_refuse(tmp_path):
     path = tmp_path / "a.safetensors"
     with pytest.raises(ValueError, match=r"recipe must say network: \{kind: …\}, got \['data'\]"):
         zoo.export(network(), path, recipe={"data": 1}, log=[])
-    with pytest.raises(ValueError, match=r"network kind must be one of UNet, BFCNN, got 'ViT'"):
+    with pytest.raises(ValueError, match=r"network kind must be one of UNet, BFCNN, NeuralField, got 'ViT'"):
         zoo.export(network(), path, recipe={"network": {"kind": "ViT"}}, log=[])
     with pytest.raises(ValueError, match=r"recipe says network .*'width': 5.*, but the weights given do not fit it"):
         zoo.export(network(), path, recipe={"network": {"kind": "UNet", "width": 5, "depth": 1}}, log=[])

@@ -1,0 +1,56 @@
+"""Images as the latents of a trained neural field: what a denoiser of latents is trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .._files import read_tensors
+from ..fields import NeuralField
+
+
+def check_latents(where: str, given) -> None:
+    """ValueError unless `given` names a field and the checksum of its weights."""
+    if not isinstance(given, dict) or set(given) != {"field", "sha256"} or not all(map(_is_text, given.values())):
+        raise ValueError(f"{where} must be a mapping of field, the name of a neural field, and sha256, the first 16 "
+                         f"digits of the checksum in its file, got {given!r}")
+
+
+def encoded(make: Callable[..., Tensor], given: dict, folder: Path | None) -> Callable[..., Tensor]:
+    """`make`, with every image exchanged for its latents."""
+    field = stored_field(given, folder)
+
+    @torch.no_grad()
+    def latents(n: int, start: int) -> Tensor:
+        return torch.cat([field.encode(part) for part in make(n, start=start).split(64)])
+
+    return latents
+
+
+def stored_field(given: dict, folder: Path | None) -> NeuralField:
+    """The field that `given` names, whose weights lie in `folder`, where the recipe was read.
+
+    FileNotFoundError and ValueError where it is not there, or has other weights.
+    """
+    if folder is None or not (path := folder / f"{given['field']}.safetensors").is_file():
+        raise FileNotFoundError(f"field {given['field']} must be trained before its latents are: weights are sought "
+                                f"beside the recipe{'' if folder is None else f', in {folder}'}")
+    weights, metadata = read_tensors(path, str(path))
+    found = metadata.get("sha256", "")[:16]
+    if found != given["sha256"]:
+        raise ValueError(f"sha256 is {given['sha256']}, and {path} has the weights {found or 'of no checksum'}: write "
+                         "the recipe anew")
+    specification = dict(json.loads(metadata["recipe"])["network"])
+    if specification.pop("kind", None) != "NeuralField":
+        raise ValueError(f"field {given['field']} must be a NeuralField, and {path} is none")
+    field = NeuralField(**specification)
+    field.load_state_dict({key: value.float() for key, value in weights.items()})
+    return field.eval()
+
+
+def _is_text(value) -> bool:
+    return isinstance(value, str) and bool(value)
