@@ -251,9 +251,13 @@ class WienerLocal(_ClosedForm):
 
     with the matrix $W = C(C + \sigma^2\mathrm{Id})^{-1}$ of the linear
     optimum, C the covariance of the images. The locality comes from the
-    statistics of the data and from nothing else (Lukoianov et al. 2025, in
-    whose denoiser rows of W weigh the pixels): if the pixels of all images are
-    permuted, so are the answers.
+    statistics of the data and from nothing else: if the pixels of all images
+    are permuted, so are the answers.
+
+    Lukoianov et al. (2025) also take or leave a pixel by a threshold. Their
+    published code differs in detail: it divides each row of W by its diagonal
+    element, compares with 0.02 times the largest element of the whole matrix,
+    and reads the mask of pixel i from column i.
 
     Computed in float64, with memory of N · d numbers; derivatives in y by
     `torch.func`, those of Ω left out.
