@@ -64,7 +64,7 @@ class Entry:
     def title(self) -> str:
         if "latents" in self.images:
             title = TITLES[self.images["kind"]]
-            return f"Latents of {title[0].lower() if title[0].isalpha() else title[0]}{title[1:]}"
+            return f"Latents of {title[0].lower()}{title[1:]}"
         if not self.brought:
             return TITLES[self.images["kind"]]
         return re.sub(r"\W", "", Path(self.images["path"]).name).removeprefix("GAHB_").replace("_", " ").capitalize()

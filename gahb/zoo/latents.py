@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .._files import read_tensors
+from .._files import checksum, read_tensors
 from ..fields import NeuralField
 
 
@@ -40,10 +40,9 @@ def stored_field(given: dict, folder: Path | None) -> NeuralField:
         raise FileNotFoundError(f"field {given['field']} must be trained before its latents are: weights are sought "
                                 f"beside the recipe{'' if folder is None else f', in {folder}'}")
     weights, metadata = read_tensors(path, str(path))
-    found = metadata.get("sha256", "")[:16]
+    found = checksum(weights, metadata.get("recipe", ""), metadata.get("log", ""))[:16]  # of what is there
     if found != given["sha256"]:
-        raise ValueError(f"sha256 is {given['sha256']}, and {path} has the weights {found or 'of no checksum'}: write "
-                         "the recipe anew")
+        raise ValueError(f"sha256 is {given['sha256']}, and {path} has the weights {found}: write the recipe anew")
     specification = dict(json.loads(metadata["recipe"])["network"])
     if specification.pop("kind", None) != "NeuralField":
         raise ValueError(f"field {given['field']} must be a NeuralField, and {path} is none")
