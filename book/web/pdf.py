@@ -1,6 +1,6 @@
 """Print the built book as one PDF: title page, contents, every page in its order.
 
-    python book/web/pdf.py [--site _build/html] [--out _build/pdf/gahb.pdf]
+    python book/web/pdf.py [--site _build/html] [--out _build/pdf/gahb.pdf] [--only intro 05_calpha]
 
 Needs Chromium (or GAHB_CHROMIUM, its path) and the Python package playwright.
 Nothing is fetched: the pages, their pictures and MathJax lie in the site.
@@ -24,7 +24,7 @@ FOOTER = (
 # Puts the articles of all pages into the one that is open. Ids get the page's
 # name before them, since pages share some; links inside the book follow. Of a
 # widget there remains the figure beside it.
-ASSEMBLE = r"""async ({title, pages}) => {
+ASSEMBLE = r"""async ({title, pages, kept}) => {
     const place = address => {
         const {pathname, hash} = new URL(address);
         return [decodeURIComponent(pathname), hash.slice(1)];
@@ -68,9 +68,18 @@ ASSEMBLE = r"""async ({title, pages}) => {
     await MathJax.typesetPromise([book]);
     await document.fonts.ready;
     await Promise.all([...document.images].map(image => { image.loading = "eager"; return image.decode(); }));
-    return {formulas: document.querySelectorAll("mjx-container").length,
-            broken: [...document.querySelectorAll('a[href^="#"]')].map(a => a.getAttribute("href").slice(1))
-                .filter(id => id && !document.getElementById(decodeURIComponent(id)))};
+    const found = {formulas: document.querySelectorAll("mjx-container").length,
+                   broken: [...document.querySelectorAll('a[href^="#"]')].map(a => a.getAttribute("href").slice(1))
+                       .filter(id => id && !document.getElementById(decodeURIComponent(id)))};
+    for (const {path} of pages.filter(page => !kept.includes(page.path))) {
+        const name = names.get(place(path)[0]);
+        document.getElementById(name).remove();
+        for (const link of document.querySelectorAll(`a[href="#${name}"], a[href^="#${name}--"]`)) {
+            link.removeAttribute("href");
+            if (link.closest(".gahb-front")) link.parentElement.remove();
+        }
+    }
+    return found;
 }"""
 
 
@@ -90,14 +99,22 @@ def chromium() -> str | None:
     return next(filter(None, map(shutil.which, [given] if given else BROWSERS)), None)
 
 
-def write(site: Path, out: Path) -> dict:
-    """The PDF at `out`, whole or not at all; returns what was set: formulas, and links that lead nowhere."""
+def write(site: Path, out: Path, only: list[str] | None = None) -> dict:
+    """The PDF at `out`, whole or not at all; returns what was set: formulas, and links that lead nowhere.
+
+    `only` names the pages that are printed, by their files' stems. All are
+    set, since equations and figures are numbered through the book.
+    """
     from playwright.sync_api import sync_playwright
 
     title = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["title"]
     every, found = pages(site.resolve()), chromium()
     if found is None:
         sys.exit("no Chromium found: install chromium, or set GAHB_CHROMIUM to its path")
+    stems = [path.stem for path in every]
+    if unknown := [name for name in only or [] if name not in stems]:
+        sys.exit(f"--only must name pages of the book, got {unknown[0]}; these are {', '.join(stems)}")
+    kept = [path.as_uri() for path in every if not only or path.stem in only]
     sources = [{"path": path.as_uri(), "source": path.read_text(encoding="utf-8")} for path in every]
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".partial")
@@ -107,7 +124,7 @@ def write(site: Path, out: Path) -> dict:
             page = browser.new_page(color_scheme="light")
             page.goto(every[0].as_uri())
             page.emulate_media(media="print")
-            made = page.evaluate(ASSEMBLE, {"title": title, "pages": sources})
+            made = page.evaluate(ASSEMBLE, {"title": title, "pages": sources, "kept": kept})
             page.pdf(
                 path=partial, format="A4", tagged=True, outline=True, print_background=True,
                 display_header_footer=True, header_template="<span></span>", footer_template=FOOTER,
@@ -124,8 +141,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--site", type=Path, default=ROOT / "_build" / "html")
     parser.add_argument("--out", type=Path, default=ROOT / "_build" / "pdf" / "gahb.pdf")
+    parser.add_argument("--only", metavar="PAGE", nargs="+", help="pages that are printed, by name (all)")
     arguments = parser.parse_args()
-    made = write(arguments.site, arguments.out)
+    made = write(arguments.site, arguments.out, arguments.only)
     print(f"formulas: {made['formulas']}; links that lead nowhere: {len(made['broken'])}", *made["broken"])
     print(f"The book as one file: {arguments.out.resolve().as_uri()} ({arguments.out.stat().st_size / 1e6:.1f} MB)")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed._functional_collectives
 import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -68,11 +69,11 @@ def fits(compiled: bool = False) -> dict[str, tuple[dict, list]]:
     return out
 
 
-def main(what: str, folder: Path) -> None:
-    """What a process of `torchrun` does."""
+def main(folder: Path) -> None:
+    """What a process of `torchrun` does: the first time it trains until one is killed, the second it goes on."""
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", "`torch.jit.script_method` is deprecated", DeprecationWarning)  # torch.compile's
-    if what == "fits":
+    if not (folder / "killed").exists():
         results = fits(compiled=True)
         gahb.fit(network(), stream, checkpoint=folder / "whole", **SETTINGS)
         torch.save(results, folder / f"fits-{team().global_rank}.pt")
@@ -81,45 +82,38 @@ def main(what: str, folder: Path) -> None:
         with pytest.raises(ValueError, match=r"images\(n, start\) must return n = 4 images, got 8"):
             gahb.fit(network(), lambda n, start: stream(8, 0), **SETTINGS)
         assert agreed(team().global_rank) == 0 and leads() == (team().global_rank == 0)
-    elif what == "killed":
         gahb.fit(network(), dying, checkpoint=folder / "killed", **SETTINGS)
-    else:
-        gahb.fit(network(), stream, checkpoint=folder / "killed", **SETTINGS)
-        assert command(["zoo", "train", *map(str, sorted(folder.glob("*.yaml")))]) == 0
-        assert command(["zoo", "train", str(folder / "tiny.yaml"), "--executor", "local:2"]) == 2
-
-
-# --- from here on, one process ---------------------------------------------------------------
-
-
-def torchrun(what: str, folder: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__, what, folder],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GAHB_CACHE": str(folder / "cache")},
-        capture_output=True, text=True,
-    )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """What two processes leave: they train, one is killed, both start again and train two recipes."""
-    folder = tmp_path_factory.mktemp("torchrun")
-    for name, seed in (("other", 1), ("tiny", 0)):
-        recipe = {**TINY, "training": {**TINY["training"], "seed": seed}}
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
-    for what, killed in (("fits", False), ("killed", True), ("resumed", False)):
-        done = torchrun(what, folder)
-        assert (done.returncode != 0) == killed, done.stderr[-5000:]
-        assert not killed or "SIGKILL" in done.stderr
-        (folder / f"{what}.out").write_text(done.stdout)
-        if killed:
-            assert step(folder / "killed") == 8
-    return folder
+        raise AssertionError("nobody was killed")
+    gahb.fit(network(), stream, checkpoint=folder / "killed", **SETTINGS)
+    assert command(["zoo", "train", *map(str, sorted(folder.glob("*.yaml")))]) == 0
+    assert command(["zoo", "train", str(folder / "tiny.yaml"), "--executor", "local:2"]) == 2
 
 
 def step(checkpoint: Path) -> int:
     with safe_open(checkpoint, "pt") as file:
         return int(file.metadata()["step"])
+
+
+# --- from here on, one process ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """What two processes leave: they train, one is killed, both are started again and train two recipes."""
+    folder = tmp_path_factory.mktemp("torchrun")
+    for name, seed in (("other", 1), ("tiny", 0)):
+        recipe = {**TINY, "training": {**TINY["training"], "seed": seed}}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GAHB_CACHE": str(folder / "cache")}
+    for killed in (True, False):
+        done = subprocess.run(
+            [*torchrun, __file__, folder], env={**os.environ, **environment}, capture_output=True, text=True
+        )
+        assert (done.returncode != 0) == ("SIGKILL" in done.stderr) == killed, done.stderr[-5000:]
+        assert step(folder / "killed") == (8 if killed else SETTINGS["steps"])
+    (folder / "out").write_text(done.stdout)
+    return folder
 
 
 def apart(a: dict, b: dict) -> float:
@@ -162,7 +156,7 @@ def test_a_killed_process_costs_nothing(folder):
 @pytest.mark.slow
 def test_recipes_by_two_processes(folder):
     """Said once, trained once, and as one process trains them, to the rounding of float16; snapshots too."""
-    said = [line for line in (folder / "resumed.out").read_text().splitlines() if line.startswith(("tiny", "other"))]
+    said = [line for line in (folder / "out").read_text().splitlines() if line.startswith(("tiny", "other"))]
     place = folder / "cache" / "zoo"
     assert {path.suffix for path in place.iterdir()} <= {".safetensors", ".lock"}
     for line, name in zip(said, ("other", "tiny"), strict=True):
@@ -185,8 +179,8 @@ def test_deviations_are_those_of_the_whole_batch(monkeypatch):
     for share in h.split(2):
         over = dict(dim=(0, 2, 3), keepdim=True)
         moments.append(torch.cat([share.var(unbiased=False, **over), share.mean(**over)]))
-    collectives = torch.distributed._functional_collectives
-    monkeypatch.setattr(collectives, "all_gather_single_autograd", lambda *_: torch.stack(moments))
+    gather = "torch.distributed._functional_collectives.all_gather_single_autograd"
+    monkeypatch.setattr(gather, lambda *_: torch.stack(moments))
     found = networks._of_all(*moments[0].split(1))
     torch.testing.assert_close(found, h.var(dim=(0, 2, 3), keepdim=True, unbiased=False), rtol=1e-12, atol=0)
 
@@ -221,4 +215,4 @@ def test_fabric_is_asked_for_by_name_where_it_is_missing(monkeypatch):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[1]))
