@@ -138,7 +138,9 @@ def test_every_widget_has_pictures_beside_it(site):
     """For print, and where no script runs: in the section that the widget stands in."""
     places = 0
     for page in html_pages(site):
-        for place in BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser").select(".gahb-lazy"):
+        html = page.read_text(encoding="utf-8")
+        found = BeautifulSoup(html, "html.parser").select(".gahb-lazy") if "gahb-lazy" in html else []
+        for place in found:
             assert place.find_parent("section").find("img"), (page.name, place["data-alt"])
             places += 1
     assert places >= 8

@@ -87,8 +87,8 @@ def test_weighted_draws_on_large_pixels_agree_with_draws_on_small_ones(monkeypat
     sigma = 0.8
     x = gahb.images.c_alpha(1, 16, 2.0).double()
     y = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=F64)
-    weighted = gahb.OptimalCAlpha(16, 2.0, accuracy=0.03).integrate(y, sigma)
+    weighted = gahb.OptimalCAlpha(16, 2.0, accuracy=0.06).integrate(y, sigma)
     monkeypatch.setattr("gahb.kernels.calpha_posterior.ROUGH", float("inf"))
-    direct = gahb.OptimalCAlpha(16, 2.0, accuracy=0.03).integrate(y, sigma)
+    direct = gahb.OptimalCAlpha(16, 2.0, accuracy=0.06).integrate(y, sigma)
     assert (weighted.mean - direct.mean).square().mean() < 4 * (weighted.error + direct.error)
     torch.testing.assert_close(weighted.variance, direct.variance, rtol=0.15, atol=0)
