@@ -7,5 +7,6 @@ from . import prose as prose
 from . import ranges as ranges
 from . import recording as recording
 from . import running as running
+from . import starts as starts
 from . import twins as twins
 from .ranges import check_parameters as check_parameters

@@ -14,11 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .._files import replacing, root
+from .._files import read_tensors, replacing, root
 from .._progress import bar
 from .._validate import InputError, positive_int
 from ..contract import Denoiser, denoise
@@ -212,9 +211,8 @@ def _stored(question: Question, folder: Path) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> tuple[Question, dict[str, Tensor]]:
-    with safe_open(path, framework="pt") as file:
-        question = json.loads(file.metadata()["question"])
-        stored = {key: file.get_tensor(key) for key in file.keys()}
+    stored, header = read_tensors(path, str(path))
+    question = json.loads(header["question"])
     return Question(**{**question, "sigmas": tuple(question["sigmas"])}), stored
 
 

@@ -13,7 +13,7 @@ from tiny_chapters import write
 
 import gahb
 from gahb import zoo
-from gahb.book import recording, running
+from gahb.book import optimum, recording, running, starts
 
 
 def record_of(path) -> dict:
@@ -104,6 +104,27 @@ print([gahb.zoo.available(name) for name in ("small", "another")])
     assert current(tree, out)
     networks("small", seed=1)
     assert not current(tree, out)
+
+
+def test_what_is_kept_beside_the_chapters(tree, package):
+    """Answers of the optimum and starts of samplers, which a chapter reads by name."""
+    code = """
+from pathlib import Path
+from gahb.book import optimum, starts
+
+optimum.answers(4, 2.0, folder=Path(FOLDER))
+starts.read(Path(FOLDER, "disks.safetensors"))
+"""
+    folder, question = tree / "notebooks", optimum.Question(4, 2.0, sigmas=(1.0,), count=2)
+    optimum.compute([question], count=1, folder=folder, progress=False)
+    starts.write(gahb.images.disks(1000, 4), folder / "disks.safetensors", {})
+    write(tree, "01_one", code.replace("FOLDER", repr(str(folder))))
+    assert running.bring_up_to_date(tree, tree, "smoke", progress=False) == ["01_one"]
+    assert {f"notebooks/{name}" for name in (question.name, "disks.safetensors")} <= set(
+        record_of(tree / "01_one.ipynb")["files"]
+    )
+    optimum.compute([question], count=2, folder=folder, progress=False)
+    assert not current(tree, tree / "01_one.ipynb")
 
 
 def test_the_list_of_networks(recorded, monkeypatch):
