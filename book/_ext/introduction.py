@@ -24,7 +24,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from gahb import claims, figures, zoo
-from gahb.book import chapters, running
+from gahb.book import chapters, running, starts
 from gahb.jacobian.basis import adaptive_basis
 from gahb.measure.memorization import twin_similarity
 from gahb.sampling import sample
@@ -32,7 +32,7 @@ from gahb.sampling import sample
 from .cache import PLACE, cached, code_of
 from .claims_display import counted, is_check
 
-DENOISER, TWINS = "calpha-2", ("faces-n10000-first", "faces-n10000-second")
+DENOISER, TWINS = "calpha-2", ("faces-40px-n10000-first", "faces-40px-n10000-second")
 SIGMA = 0.15
 VECTORS = (0, 12, 27)  # places in the basis, of 28
 FACES = 6
@@ -65,7 +65,8 @@ def draw() -> str:
     before, after = (-10 * ((image - x) ** 2).mean().log10().item() for image in (y, f))
     basis = adaptive_basis(network, y, k=max(VECTORS) + 1)
     size = twins[0].recipe["images"]["size"]
-    drawn = [sample(twin, FACES, (1, size, size), method="ddim", progress=False) for twin in twins]
+    how = dict(method="ddim", start=starts.of_faces(size), progress=False)
+    drawn = [sample(twin, FACES, (1, size, size), **how) for twin in twins]
     alike = twin_similarity(*drawn).mean().item()
     vectors = [
         tile(basis.eigenvectors[0, k], f"Eigenvector number {k + 1}: waves along the contour and inside both regions",
@@ -88,7 +89,7 @@ def draw() -> str:
          "Near this picture the network multiplies each of these directions by its factor λ, keeping some and "
          "shrinking others. They follow the picture’s own contour (chapter 4)."),
         ("Twins", faces,
-         f"Two networks, one a row, each trained on {n} faces, none in common. From one noise image both draw nearly "
+         f"Two networks, one a row, each trained on {n} faces, no person in common. From one noise image both draw nearly "
          f"the same face (similarity {alike:.2f}): they have learned one density, not their faces (chapter 3)."),
     )  # fmt: skip
     items = "\n".join(
@@ -102,11 +103,11 @@ def draw() -> str:
 class Story(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         stored = zoo.weight_files()
-        networks = [stored[name] for name in (DENOISER, *TWINS)]
-        for path in networks:
+        read = [stored[name] for name in (DENOISER, *TWINS)] + sorted(Path(self.env.srcdir, "notebooks", "starts").iterdir())
+        for path in read:
             self.env.note_dependency(str(path))
         self.env.note_dependency(__file__)
-        sources = [*code_of(__file__), *networks]
+        sources = [*code_of(__file__), *read]
         drawn = cached(Path(self.env.srcdir, PLACE), "introduction", sources, lambda _: draw())
         return [nodes.raw("", drawn[1], format="html")]
 

@@ -29,10 +29,10 @@ AXE = """async ([severe, rules]) =>
     (await axe.run(document, {resultTypes: ["violations"], ...(rules && {runOnly: rules})})).violations
     .filter(fault => severe.includes(fault.impact))
     .flatMap(fault => fault.nodes.map(node => `${fault.id} ${node.target}: ${node.html.slice(0, 200)}`)).sort()"""
-# for axe, which takes a minute for 30,000 nodes: the first coloured cells, formulas and functions, since all are alike
+# for axe, which takes a minute for 30,000 nodes: the first coloured cells, formulas, functions and claims: all are alike
 THIN = """() => {
     const rest = (selector, n) => [...document.querySelectorAll(selector)].slice(n);
-    for (const entry of rest("dl.py", 40)) entry.remove();
+    for (const entry of [...rest("dl.py", 40), ...rest("table.gahb-ledger tbody tr", 40)]) entry.remove();
     for (const cell of rest("div.highlight pre", 4)) cell.textContent = cell.textContent;
     for (const formula of rest("mjx-container", 12)) formula.textContent = "formula";
 }"""
