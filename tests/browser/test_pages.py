@@ -29,7 +29,7 @@ AXE = """async ([severe, rules]) =>
     (await axe.run(document, {resultTypes: ["violations"], ...(rules && {runOnly: rules})})).violations
     .filter(fault => severe.includes(fault.impact))
     .flatMap(fault => fault.nodes.map(node => `${fault.id} ${node.target}: ${node.html.slice(0, 200)}`)).sort()"""
-# for axe, which takes a minute for 30,000 nodes: the first coloured cells, formulas, functions and claims: all are alike
+# for axe, which takes a minute for 30,000 nodes: the first cells, formulas, functions and claims, since all are alike
 THIN = """() => {
     const rest = (selector, n) => [...document.querySelectorAll(selector)].slice(n);
     for (const entry of [...rest("dl.py", 40), ...rest("table.gahb-ledger tbody tr", 40)]) entry.remove();
