@@ -103,7 +103,7 @@ $(OLDEST)/.installed: pyproject.toml
 	@touch $@
 
 test-oldest: $(OLDEST)/.installed
-	@PYTHONPATH=. $(OLDEST)/bin/python -m pytest -n 2 @tests/unit.txt $(ARGS)
+	@PYTHONPATH=$(CURDIR) $(OLDEST)/bin/python -m pytest -n 2 @tests/unit.txt $(ARGS)
 
 # addresses in the pages; needs the network, and hosts that answer
 links: setup vendor

@@ -55,10 +55,13 @@ class BiasFreeNorm(nn.Module):
 
 def _of_all(variance: Tensor, mean: Tensor) -> Tensor:
     """Variance of the batch from those of its equal shares: mean of the variances plus variance of the means."""
-    from torch.distributed import _functional_collectives, group  # under its underscore torch keeps what has gradients
+    from torch.distributed import _functional_collectives as collectives  # the underscore has what has gradients
+    from torch.distributed import group
 
+    newer, older = "all_gather_single_autograd", "all_gather_tensor_autograd"  # one function, renamed after PyTorch 2.6
+    gather = getattr(collectives, newer if hasattr(collectives, newer) else older)
     moments = torch.cat([variance, mean])[None]  # (1, 2, C, 1, 1)
-    variances, means = _functional_collectives.all_gather_single_autograd(moments, 0, group.WORLD).unbind(1)
+    variances, means = gather(moments, 0, group.WORLD).unbind(1)
     return variances.mean(dim=0, keepdim=True) + means.var(dim=0, keepdim=True, unbiased=False)
 
 

@@ -61,7 +61,8 @@ import gahb
 network, y = gahb.BFCNN(4, 3).eval(), torch.rand(2, 1, 4, 4)
 basis = gahb.adaptive_basis(network, y)
 gahb.effective_dimension(lambda u, sigma=None: u.sin(), y)
-assert "torch._dynamo" not in sys.modules
+if not torch.__version__.startswith("2.6."):  # which loads it at the first Jacobian product
+    assert "torch._dynamo" not in sys.modules
 compiled = torch.compile(network, backend="eager")
 compiled(y)
 assert "torch._dynamo" in sys.modules

@@ -100,6 +100,7 @@ def step(checkpoint: Path) -> int:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """What two processes leave: they train, one is killed, both are started again and train two recipes."""
+    pytest.importorskip("lightning_fabric", reason="needs the extra [cluster]")
     folder = tmp_path_factory.mktemp("torchrun")
     for name, seed in (("other", 1), ("tiny", 0)):
         recipe = {**TINY, "training": {**TINY["training"], "seed": seed}}
@@ -179,8 +180,8 @@ def test_deviations_are_those_of_the_whole_batch(monkeypatch):
     for share in h.split(2):
         over = dict(dim=(0, 2, 3), keepdim=True)
         moments.append(torch.cat([share.var(unbiased=False, **over), share.mean(**over)]))
-    gather = "torch.distributed._functional_collectives.all_gather_single_autograd"
-    monkeypatch.setattr(gather, lambda *_: torch.stack(moments))
+    collectives = torch.distributed._functional_collectives
+    monkeypatch.setattr(collectives, "all_gather_single_autograd", lambda *_: torch.stack(moments), raising=False)
     found = networks._of_all(*moments[0].split(1))
     torch.testing.assert_close(found, h.var(dim=(0, 2, 3), keepdim=True, unbiased=False), rtol=1e-12, atol=0)
 
