@@ -89,8 +89,8 @@ def draw() -> str:
          "Near this picture the network multiplies each of these directions by its factor λ, keeping some and "
          "shrinking others. They follow the picture’s own contour (chapter 4)."),
         ("Twins", faces,
-         f"Two networks, one a row, each trained on {n} faces, no person in common. From one noise image both draw nearly "
-         f"the same face (similarity {alike:.2f}): they have learned one density, not their faces (chapter 3)."),
+         f"Two networks, one a row, each trained on {n} faces, no person in common. From one noise image both draw "
+         f"nearly the same face (similarity {alike:.2f}): they have learned one density, not their faces (chapter 3)."),
     )  # fmt: skip
     items = "\n".join(
         f'<li><div class="gahb-tiles">{"".join(tiles)}</div>'
@@ -103,7 +103,8 @@ def draw() -> str:
 class Story(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         stored = zoo.weight_files()
-        read = [stored[name] for name in (DENOISER, *TWINS)] + sorted(Path(self.env.srcdir, "notebooks", "starts").iterdir())
+        read = [stored[name] for name in (DENOISER, *TWINS)]
+        read += sorted(Path(self.env.srcdir, "notebooks", "starts").iterdir())
         for path in read:
             self.env.note_dependency(str(path))
         self.env.note_dependency(__file__)
