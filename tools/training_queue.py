@@ -98,7 +98,7 @@ def queue() -> dict[str, dict]:
     entries = [
         *single(), *halves(), *chains(),
         *pairs("calpha-2", c_alpha(2), (1, *few, 10000)), *pairs("disks", disks, (1, *few, 10000)),
-        *pairs("faces", FACES, (1, *few, 10000, 22000)),
+        *pairs("faces-40px", FACES, (1, *few, 10000, 22000)),
         *pairs("calpha-4", c_alpha(4), few), *pairs("leaves", leaves, few),
         *pairs("photos", dict(kind="photos", size=32), few), *pairs("bedrooms", bedrooms, (*few, 2000)),
         *reseeded("calpha-2", c_alpha(2)), *reseeded("disks", disks),
@@ -137,16 +137,19 @@ def physics() -> Iterator[tuple[str, dict]]:
     """Chapter 10: permeability and pressure, without the residual and with it, by its weight c and by N."""
     network, how = {**SMALL, "channels": 2}, dict(batch=8, precision="float32", compiled=False)
 
-    def darcy(n: int, steps: int, **penalty) -> dict:
+    def darcy(n: int, steps: int, every: int, **penalty) -> dict:
         more = {"penalty": {"residual": "darcy", **penalty}} if penalty else {}
-        return recipe(network, dict(kind="darcy", size=24, n=n), steps, every=steps, **how, **more)
+        return recipe(network, dict(kind="darcy", size=24, n=n), steps, every=every, **how, **more)
 
-    yield "darcy-n1000", darcy(1000, 1000)
+    yield "darcy-n1000", darcy(1000, 8000, 2000)
+    yield "darcy-n1000-short", darcy(1000, 1000, 1000)
     for c in (1e-8, 1e-9, 1e-10):
         for estimate in ("mean", "sample"):
-            yield f"darcy-n1000-{estimate}-{c:.0e}", darcy(1000, 1000, c=c, estimate=estimate)
-    yield "darcy-n30", darcy(30, 500)
-    yield "darcy-n30-mean-1e-08", darcy(30, 500, c=1e-8, estimate="mean")
+            yield f"darcy-n1000-{estimate}-{c:.0e}", darcy(1000, 8000, 2000, c=c, estimate=estimate)
+            if c == 1e-8:
+                yield f"darcy-n1000-{estimate}-{c:.0e}-short", darcy(1000, 1000, 1000, c=c, estimate=estimate)
+    yield "darcy-n30", darcy(30, 4000, 1000)
+    yield "darcy-n30-mean-1e-08", darcy(30, 4000, 1000, c=1e-8, estimate="mean")
 
 
 def resolution() -> Iterator[tuple[str, dict]]:
