@@ -13,7 +13,7 @@ from .._validate import positive_int
 
 
 def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Mean over the last axis (…, n) → (…,), and its standard error, NaN for n = 1.
+    r"""Mean over the last axis (…, n) → (…,), and its standard error, NaN for n = 1; float64.
 
     $$\bar x = \tfrac1n \sum_i x_i, \qquad s = \Bigl[\tfrac{1}{n(n-1)} \sum_i (x_i - \bar x)^2\Bigr]^{1/2}$$
 
@@ -22,6 +22,7 @@ def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor]:
     >>> mean.item(), round(error.item(), 4)
     (2.0, 0.5774)
     """
+    values = values.double()
     n, mean = values.shape[-1], values.mean(dim=-1)
     return mean, values.std(dim=-1) / math.sqrt(n) if n > 1 else torch.full_like(mean, math.nan)
 

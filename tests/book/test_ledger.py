@@ -148,6 +148,34 @@ def test_members_without_errors_are_judged_by_the_nearest_to_the_edge(ledger):
         claims.check_all("all", {})
 
 
+def test_a_mean_over_images_has_the_error_and_the_freedom_of_its_values(ledger):
+    values = torch.tensor([0.4, 0.5, 0.6, 0.7])  # float32: the mean is taken in float64
+    claim = claims.check_mean("value", values)
+    assert claim.measured == pytest.approx(0.55, abs=1e-7) and claim.df == 3
+    assert claim.stderr == pytest.approx(math.sqrt((2 * 0.15**2 + 2 * 0.05**2) / 3 / 4), abs=1e-7)
+    hits = torch.tensor([True, False, True, False])
+    assert claims.check_mean("value", hits).measured == 0.5
+    assert claims.check_mean("value", hits.long()).stderr == pytest.approx(math.sqrt(1 / 12))
+
+
+def test_a_ratio_of_means_is_that_of_paired_values(ledger):
+    a, b = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 4.0, 6.5])
+    claim = claims.check_ratio("value", a, b)
+    off = a.double() - 6 / 12.5 * b.double()
+    assert (claim.measured, claim.df) == (pytest.approx(6 / 12.5), 2)
+    assert claim.stderr == pytest.approx(off.std().item() / (12.5 / 3) / math.sqrt(3))
+
+
+@pytest.mark.parametrize(
+    ("values", "got"), [(torch.zeros(1), r"\(1,\)"), (torch.zeros(2, 3), r"\(2, 3\)"), ([0.5, 0.6], "list")]
+)
+def test_a_mean_is_one_of_two_values_or_more(ledger, values, got):
+    with pytest.raises(claims.InputError, match=rf"values of claim 'value' must be a tensor \(n,\) .*, got {got}"):
+        claims.check_mean("value", values)
+    with pytest.raises(claims.InputError, match=rf"b of claim 'value' must be a tensor \(n,\) with n ≥ 2, got {got}"):
+        claims.check_ratio("value", torch.zeros(2), values)
+
+
 def test_the_record_says_what_the_interval_rests_on(ledger):
     claim = claims.check("value", 0.5, stderr=0.01, df=1)
     assert claim.interval == pytest.approx((0.5 - 0.12706, 0.5 + 0.12706), abs=1e-5)
