@@ -1,8 +1,8 @@
 """The ledger: what the paper says, what would confirm it, and what was measured.
 
 Expectations stand in `notebooks/claims.yaml` (see `expectations`). A chapter
-calls `begin` once, then for each entry `check` (one value), `check_mean` or
-`check_ratio` (of values by image), or `check_all` (a sentence about all members
+calls `begin` once, then for each entry `check` (one value), `check_mean`,
+`check_ratio` or `check_share` (of values by image), or `check_all` (a sentence about all members
 of a family). An executed notebook carries its `records`, and the page *Claims*
 gathers them.
 """
@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from .._validate import InputError
-from .expectations import Expectation, one_number
+from .expectations import ROUNDING, Expectation, one_number
 from .expectations import load as load
 from .expectations import quantile as quantile
 from .records import VERDICTS as VERDICTS
@@ -65,7 +65,9 @@ def check(id: str, measured: float, *, stderr: float | None = None, df: float | 
     ----------
     id : of the entry, a claim or a check.
     measured : one finite number; a one-element tensor or array will do.
-    stderr : its standard error, None where the value is exact.
+    stderr : its standard error, None where the value is exact. An error that came
+        out as 0 leaves a claim open (`Expectation.reach`): the sample was too small,
+        or too much of one kind, to show how much other values differ.
     df : degrees of freedom of `stderr`, n − 1 for the mean of n items. Without
         it the quantile is that of the normal law, which is right where the
         error comes from hundreds of items and too small where it comes from few.
@@ -91,7 +93,7 @@ def check(id: str, measured: float, *, stderr: float | None = None, df: float | 
     return _record(_find(id), *_checked(id, measured, stderr, df))
 
 
-def check_mean(id: str, values: Tensor) -> Claim:
+def check_mean(id: str, values: Tensor, *, bounds: tuple[float, float] | None = None) -> Claim:
     r"""Compare the mean of n values, one for each image, with entry `id` of claims.yaml.
 
     $$m = \frac1n \sum_i v_i, \qquad s = \Bigl[\frac1{n(n-1)} \sum_i (v_i - m)^2\Bigr]^{1/2}$$
@@ -103,10 +105,15 @@ def check_mean(id: str, values: Tensor) -> Claim:
     ----------
     id : of the entry, a claim or a check.
     values : (n,) with n ≥ 2, of any dtype; the mean is taken in float64.
+    bounds : the range that values cannot leave by their definition, such as −1 and
+        1 for correlations. With it, values that all came out equal have the
+        interval of :func:`gahb.statistics.equal_values_interval`; without it a
+        claim about them is open.
 
     Raises
     ------
-    ValueError : as for :func:`check`, and for values that are not (n,) with n ≥ 2.
+    ValueError : as for :func:`check`, for values that are not (n,) with n ≥ 2, and
+        for values outside the bounds.
 
     Examples
     --------
@@ -116,11 +123,57 @@ def check_mean(id: str, values: Tensor) -> Claim:
     >>> print(gahb.claims.check_mean("miyasawa.sure-linear", values))
     miyasawa.sure-linear: holds; measured 0.0017 ± 0.0060 (5 degrees of freedom), expected 0 ± 0.05 (profile book)
     """
-    from ..measure.statistics import mean_and_error
+    from ..measure.statistics import equal_values_interval, mean_and_error
 
+    entry = _find(id)
     _sample(id, "values", values)
-    value, error = mean_and_error(values)
+    value, error = (part.item() for part in mean_and_error(values))
+    if bounds is not None:
+        low, high = min(bounds[0], values.min().item()), max(bounds[1], values.max().item())
+        if low < bounds[0] - ROUNDING or high > bounds[1] + ROUNDING:
+            raise InputError(f"values of claim {id!r} must lie in bounds, {bounds}, got {low:g} to {high:g}")
+        if error <= ROUNDING * abs(value):
+            n, value = len(values), min(max(value, bounds[0]), bounds[1])
+            ends = equal_values_interval(value, n, bounds)
+            return _record(entry, value, None, None, ends=ends, counted=f"all {n} values equal")
     return check(id, value, stderr=error, df=len(values) - 1)
+
+
+def check_share(id: str, hits: Tensor) -> Claim:
+    """Compare the share of hits, k of n, with entry `id` of claims.yaml, by its exact interval.
+
+    That of Clopper and Pearson (:func:`gahb.statistics.share_interval`) stands for
+    m ± ts: a share near 0 or 1 is not normal, and the standard error of n hits of n
+    is 0, though the share of all may be less than 1.
+
+    Parameters
+    ----------
+    id : of the entry, a claim or a check.
+    hits : (n,) with n ≥ 1, true or 1 for each hit, else false or 0.
+
+    Raises
+    ------
+    ValueError : as for :func:`check`, and for hits that are not (n,) of 0 and 1.
+
+    Examples
+    --------
+    All of 20 are not enough for a bound of 0.9, and all of 40 are:
+
+    >>> import gahb, torch
+    >>> gahb.claims.begin(chapter="03_transition", profile="book")
+    >>> print(gahb.claims.check_share("transition.copies", torch.ones(20)))
+    transition.copies: open; measured 1 (20 of 20, 95 % interval 0.832 to 1), expected ≥ 0.9 (profile book)
+    >>> gahb.claims.check_share("transition.copies", torch.ones(40)).verdict
+    'holds'
+    """
+    from ..measure.statistics import share_interval
+
+    entry = _find(id)
+    _sample(id, "hits", hits, at_least=1)
+    if not bool(((hits == 0) | (hits == 1)).all()):
+        raise InputError(f"hits of claim {id!r} must be 0 or 1, got {hits.min().item():g} to {hits.max().item():g}")
+    n, k = len(hits), int(hits.sum())
+    return _record(entry, k / n, None, None, ends=share_interval(k, n), counted=f"{k:,} of {n:,}")
 
 
 def check_ratio(id: str, a: Tensor, b: Tensor) -> Claim:
@@ -209,11 +262,11 @@ def _find(id: str) -> Expectation:
     return entry
 
 
-def _sample(id: str, name: str, values: Tensor) -> None:
+def _sample(id: str, name: str, values: Tensor, *, at_least: int = 2) -> None:
     shape = getattr(values, "shape", None)
-    if shape is None or len(shape) != 1 or len(values) < 2:
+    if shape is None or len(shape) != 1 or len(values) < at_least:
         got = type(values).__name__ if shape is None else tuple(shape)
-        raise InputError(f"{name} of claim {id!r} must be a tensor (n,) with n ≥ 2, got {got}")
+        raise InputError(f"{name} of claim {id!r} must be a tensor (n,) with n ≥ {at_least}, got {got}")
 
 
 def _checked(id: str, measured, stderr, df) -> tuple[float, float | None, float | None]:
@@ -231,19 +284,17 @@ def _clearance(entry: Expectation, value: float, stderr: float | None, df: float
     """Distance from a value to the edge of the allowed range, negative outside: in units of ts, then as it is."""
     low, high = entry.allowed
     distance = min(value - low, high - value)
-    if stderr:
-        return distance / (quantile(df) * stderr), distance
-    return math.copysign(math.inf, distance), distance
+    reach = entry.reach(value, stderr, df=df)
+    return distance / reach if reach else math.copysign(math.inf, distance), distance
 
 
-def _record(entry: Expectation, value, stderr, df, *, looks: int = 1, member: str | None = None) -> Claim:
+def _record(entry: Expectation, value, stderr, df, *, looks: int = 1, member: str | None = None,
+            ends: tuple[float, float] | None = None, counted: str | None = None) -> Claim:
     profile = _running.get("profile", "not stated")
     smoke = profile.split(",")[0] == "smoke"
-    verdict = "not judged" if smoke else entry.judge(value, stderr, df=df, looks=looks)
-    claim = Claim(
-        **asdict(entry), measured=value, stderr=stderr, df=df, looks=looks, member=member,
-        profile=profile, verdict=verdict,
-    )  # fmt: skip
+    judged = entry.judge(value, stderr, df=df, looks=looks) if ends is None else entry.compare(*ends)
+    claim = Claim(**asdict(entry), measured=value, stderr=stderr, df=df, looks=looks, member=member, ends=ends,
+                  counted=counted, profile=profile, verdict="not judged" if smoke else judged)
     _show(claim)
     return claim
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from .._text import plus_minus
 from .._validate import InputError
-from .expectations import KINDS, Expectation, quantile
+from .expectations import KINDS, Expectation
 
 VERDICTS = {"holds": "✓", "falls short": "✗", "open": "?", "not judged": "–"}
 
@@ -22,10 +23,11 @@ class Claim(Expectation):
     `df` are the degrees of freedom of `stderr` (None: so many that Student's
     law is normal). `looks` is the number of members that the sentence is
     about, and `member` names the one that was judged, the worst; 1 and None
-    for a sentence about one value. `profile` says at which sizes it was
-    measured.
+    for a sentence about one value. `ends` are those of an exact interval that
+    stands for m ± ts, of which `counted` says what it rests on. `profile` says
+    at which sizes it was measured.
 
-    :func:`check` and :func:`check_all` return it.
+    :func:`check`, and the others that check, return it.
 
     >>> import gahb
     >>> gahb.claims.begin(chapter="01_miyasawa", profile="book")
@@ -42,6 +44,8 @@ class Claim(Expectation):
     df: float | None = None
     looks: int = 1
     member: str | None = None
+    ends: tuple[float, float] | None = None
+    counted: str | None = None
     profile: str
     verdict: str
 
@@ -52,15 +56,22 @@ class Claim(Expectation):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """[m − ts, m + ts], which the verdict compares with `allowed`."""
-        reach = quantile(self.df, self.looks) * self.stderr if self.stderr else 0.0
+        """[m − ts, m + ts], or the exact one, which the verdict compares with `allowed`."""
+        if self.ends is not None:
+            return self.ends
+        reach = self.reach(self.measured, self.stderr, df=self.df, looks=self.looks)
         return self.measured - reach, self.measured + reach
 
     @property
     def basis(self) -> str:
-        """What the interval rests on, in words: the degrees of freedom, and the number of members looked at."""
+        """What the interval rests on, in words: degrees of freedom or counts, and the number of members looked at."""
         said = []
-        if self.stderr and self.df is not None:
+        if self.ends is not None:
+            low, high = self.ends
+            said.append(f"{self.counted}, 95 % interval {low:.3g} to {high:.3g}".replace("-", "−"))
+        elif math.isinf(self.interval[0]):
+            said.append("all values equal, which does not say how large the error is")
+        elif self.stderr and self.df is not None:
             said.append(f"{_count(self.df)} degree{'s' * (self.df != 1)} of freedom")
         if self.looks > 1:
             said.append(f"worst of {self.looks}" + (f": {self.member}" if self.member else ""))
@@ -106,7 +117,8 @@ def summary(records: Sequence[Claim]) -> str:
 def from_json(record: dict) -> Claim:
     """The record that an executed notebook carries; fields that older records lack have their defaults."""
     try:
-        return Claim(**record)
+        ends = record.get("ends")  # JSON has lists
+        return Claim(**record | ({"ends": tuple(ends)} if ends else {}))
     except TypeError as error:
         raise InputError(
             f"a claim written by another version of gahb; run the chapter again ({error})"

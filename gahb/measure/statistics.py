@@ -167,6 +167,29 @@ def share_interval(hits: int, n: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
+def equal_values_interval(value: float, n: int, bounds: tuple[float, float]) -> tuple[float, float]:
+    r"""95 % interval of a mean where n independent values all came out as `value`, and all values lie in [a, b].
+
+    $$[\,v - p\,(v - a),\; v + p\,(b - v)\,], \qquad p = 1 - 0.025^{1/n}$$
+
+    Their standard error is 0, which says nothing. But if a share p of all
+    values were not v, then n of n would be with probability $(1 - p)^n$. So, but for
+    one case in 40 on each side, the others are at most that share, wherever in
+    [a, b] they lie. For values of 0 or 1 it is :func:`share_interval`.
+
+    ValueError for n < 1 and for a value outside the bounds.
+
+    >>> import gahb
+    >>> [round(end, 2) for end in gahb.statistics.equal_values_interval(-1.0, 8, (-1, 1))]
+    [-1.0, -0.26]
+    """
+    low, high = bounds
+    if not low <= value <= high:
+        raise ValueError(f"value must lie in bounds, {low} to {high}, got {value}")
+    share_of_others = 1 - 0.025 ** (1 / positive_int("n", n))
+    return value - share_of_others * (value - low), value + share_of_others * (high - value)
+
+
 def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
     """Spearman's correlation of the ranks of each row (B, n) → (B,) float64: −1 where b falls as a rises.
 
