@@ -1,11 +1,11 @@
 from . import chapters as chapters
-from . import dependencies as dependencies
 from . import ledger as ledger
 from . import optimum as optimum
 from . import page as page
 from . import prose as prose
 from . import ranges as ranges
 from . import recording as recording
+from . import records as records
 from . import running as running
 from . import starts as starts
 from . import twins as twins

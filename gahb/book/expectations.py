@@ -12,7 +12,8 @@ case with a known answer. Each has an `id`, a `chapter` (01_miyasawa), a
 The verdict follows from R, the measured value m, its standard error s and
 Student's quantile t at the degrees of freedom of s: the record *holds* if
 [m − ts, m + ts] lies in R, *falls short* if it lies outside R, and is *open*
-otherwise.
+otherwise. An error that was estimated from data and came out as zero is no
+error: see `Expectation.reach`.
 
 Where something had been measured or seen before, an entry says so in `known`:
 an expectation that was not written blind is shown as such.
@@ -35,6 +36,7 @@ from .._validate import InputError
 
 KINDS = ("claim", "check")
 CONFIDENCE = 0.95  # of the interval m ± ts, two-sided
+ROUNDING = 1e-12  # standard errors below this share of the value are those of rounding
 
 _TEXTS = ("id", "chapter", "statement", "source", "known", "kind", "replaced_by")
 _OPTIONAL = ("known", "kind", "replaced_by")
@@ -82,24 +84,48 @@ class Expectation:
         return self.at_least, math.inf
 
     def judge(self, measured: float, stderr: float | None = None, *, df: float | None = None, looks: int = 1) -> str:
-        """The verdict on a measured value m with standard error s (None: exact, s = 0).
+        """The verdict on a measured value m with standard error s (None: exact).
 
         With t = `quantile(df, looks)` and R = `allowed`: *holds* if
         [m − ts, m + ts] lies in R, *falls short* if it lies outside R, *open*
-        otherwise. A bound belongs to R.
+        otherwise. A bound belongs to R. See `reach` for s = 0.
 
         >>> import gahb
         >>> entry = gahb.claims.Expectation(id="slope", chapter="01_x", statement="…", source="…", at_most=1.0)
         >>> entry.judge(0.8, 0.05), entry.judge(0.8, 0.05, df=1)
         ('holds', 'open')
         """
-        reach = quantile(df, looks) * stderr if stderr else 0.0
+        reach = self.reach(measured, stderr, df=df, looks=looks)
+        return self.compare(measured - reach, measured + reach)
+
+    def compare(self, first: float, last: float) -> str:
+        """The verdict on the interval [first, last]."""
         low, high = self.allowed
-        if low <= measured - reach and measured + reach <= high:
+        if low <= first and last <= high:
             return "holds"
-        if measured + reach < low or measured - reach > high:
-            return "falls short"
-        return "open"
+        return "falls short" if last < low or first > high else "open"
+
+    def reach(self, measured: float, stderr: float | None, *, df: float | None = None, looks: int = 1) -> float:
+        """Half the width of the interval, ts; 0 for an exact value, whose error is None.
+
+        An error that came out as zero, or as the rounding of the value, means
+        that all values of the sample were equal. It does not bound what other
+        images or another training would give: three pictures of three are
+        copies where the share of copies is 0.5 in one case of eight. So the
+        interval of a *claim* is then without bounds, and it stays open. A
+        *check* tests an identity, of which equal values are what is expected:
+        there it is 0.
+
+        >>> import gahb
+        >>> entry = gahb.claims.Expectation(id="slope", chapter="01_x", statement="…", source="…", at_most=1.0)
+        >>> entry.reach(0.8, None), entry.reach(0.8, 0.0)
+        (0.0, inf)
+        """
+        if stderr is None:
+            return 0.0
+        if stderr > ROUNDING * abs(measured):
+            return quantile(df, looks) * stderr
+        return math.inf if self.kind == "claim" else 0.0
 
 
 def quantile(df: float | None = None, looks: int = 1) -> float:

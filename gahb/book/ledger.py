@@ -1,107 +1,35 @@
 """The ledger: what the paper says, what would confirm it, and what was measured.
 
 Expectations stand in `notebooks/claims.yaml` (see `expectations`). A chapter
-calls `begin` once, then `check` (one value) or `check_all` (a sentence about
-all members of a family) for each entry. An executed notebook carries its
-records, and the page *Claims* gathers them.
+calls `begin` once, then for each entry `check` (one value), `check_mean`,
+`check_ratio` or `check_share` (of values by image), or `check_all` (a sentence about all members
+of a family). An executed notebook carries its `records`, and the page *Claims*
+gathers them.
 """
 
 from __future__ import annotations
 
-import html
 import math
-import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
-from .._text import plus_minus
 from .._validate import InputError
-from .expectations import KINDS, Expectation, one_number
+from .expectations import ROUNDING, Expectation, one_number
 from .expectations import load as load
 from .expectations import quantile as quantile
+from .records import VERDICTS as VERDICTS
+from .records import Claim as Claim
+from .records import from_json as from_json
+from .records import inline as inline
+from .records import summary as summary
+
+if TYPE_CHECKING:  # the command line reads the ledger without torch
+    from torch import Tensor
 
 KEY = "gahb_claim"  # in the metadata of an output: a MIME type of our own would make the pages' builder warn
-VERDICTS = {"holds": "✓", "falls short": "✗", "open": "?", "not judged": "–"}
 _running: dict[str, str] = {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim(Expectation):
-    """An expectation with what was measured.
-
-    `df` are the degrees of freedom of `stderr` (None: so many that Student's
-    law is normal). `looks` is the number of members that the sentence is
-    about, and `member` names the one that was judged, the worst; 1 and None
-    for a sentence about one value. `profile` says at which sizes it was
-    measured.
-
-    :func:`check` and :func:`check_all` return it.
-
-    >>> import gahb
-    >>> gahb.claims.begin(chapter="01_miyasawa", profile="book")
-    >>> claim = gahb.claims.check("miyasawa.sure-linear", 0.02, stderr=0.01, df=7)
-    >>> claim.found, claim.expected, claim.verdict
-    ('0.020 ± 0.010', '0 ± 0.05', 'holds')
-    >>> low, high = claim.interval
-    >>> print(f"{low:.3f} to {high:.3f}")
-    -0.004 to 0.044
-    """
-
-    measured: float
-    stderr: float | None
-    df: float | None = None
-    looks: int = 1
-    member: str | None = None
-    profile: str
-    verdict: str
-
-    @property
-    def found(self) -> str:
-        """The measured value as text, with its standard error if it has one."""
-        return plus_minus(self.measured, self.stderr if self.stderr and self.stderr >= 1e-6 else None)
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """[m − ts, m + ts], which the verdict compares with `allowed`."""
-        reach = quantile(self.df, self.looks) * self.stderr if self.stderr else 0.0
-        return self.measured - reach, self.measured + reach
-
-    @property
-    def basis(self) -> str:
-        """What the interval rests on, in words: the degrees of freedom, and the number of members looked at."""
-        said = []
-        if self.stderr and self.df is not None:
-            said.append(f"{_count(self.df)} degree{'s' * (self.df != 1)} of freedom")
-        if self.looks > 1:
-            said.append(f"worst of {self.looks}" + (f": {self.member}" if self.member else ""))
-        return ", ".join(said)
-
-    @property
-    def numbers(self) -> str:
-        """Measured value, what it rests on, and the expectation, in one line."""
-        basis = f" ({self.basis})" if self.basis else ""
-        return f"measured {self.found}{basis}, expected {self.expected}"
-
-    def __str__(self) -> str:
-        return f"{self.id}: {self.verdict}; {self.numbers} (profile {self.profile})"
-
-    def _ipython_display_(self) -> None:
-        """Nothing: `check` has shown the record, and a cell that ends with it must not show it twice."""
-
-    def to_html(self) -> str:
-        """A small box: verdict as sign and word, sentence, numbers, source, and what was known before."""
-        verdict = self.verdict.replace(" ", "-")
-        sign = f'<span aria-hidden="true">{VERDICTS[self.verdict]}</span>'
-        numbers = f"{self.numbers} · profile {self.profile}".replace(", expected", " · expected")
-        known = f'<span class="gahb-numbers">known before: {inline(self.known)}</span>' if self.known else ""
-        return (
-            f'<div class="gahb-claim gahb-kind-{self.kind} gahb-claim-{verdict}" id="claim-{html.escape(self.id)}">'
-            f'<span class="gahb-verdict">{sign} {self.verdict}</span> '
-            f'<span class="gahb-statement">{inline(self.statement)}</span> '
-            f'<span class="gahb-numbers">{html.escape(numbers)} · {inline(self.source)}</span>{known}</div>'
-        )
 
 
 def begin(*, chapter: str, profile: str) -> None:
@@ -137,7 +65,9 @@ def check(id: str, measured: float, *, stderr: float | None = None, df: float | 
     ----------
     id : of the entry, a claim or a check.
     measured : one finite number; a one-element tensor or array will do.
-    stderr : its standard error, None where the value is exact.
+    stderr : its standard error, None where the value is exact. An error that came
+        out as 0 leaves a claim open (`Expectation.reach`): the sample was too small,
+        or too much of one kind, to show how much other values differ.
     df : degrees of freedom of `stderr`, n − 1 for the mean of n items. Without
         it the quantile is that of the normal law, which is right where the
         error comes from hundreds of items and too small where it comes from few.
@@ -161,6 +91,121 @@ def check(id: str, measured: float, *, stderr: float | None = None, df: float | 
     'open'
     """
     return _record(_find(id), *_checked(id, measured, stderr, df))
+
+
+def check_mean(id: str, values: Tensor, *, bounds: tuple[float, float] | None = None) -> Claim:
+    r"""Compare the mean of n values, one for each image, with entry `id` of claims.yaml.
+
+    $$m = \frac1n \sum_i v_i, \qquad s = \Bigl[\frac1{n(n-1)} \sum_i (v_i - m)^2\Bigr]^{1/2}$$
+
+    with n − 1 degrees of freedom: the error is over what the values are of,
+    such as images, paths or pictures, which must be independent.
+
+    Parameters
+    ----------
+    id : of the entry, a claim or a check.
+    values : (n,) with n ≥ 2, of any dtype; the mean is taken in float64.
+    bounds : the range that values cannot leave by their definition, such as −1 and
+        1 for correlations. With it, values that all came out equal have the
+        interval of :func:`gahb.statistics.equal_values_interval`; without it a
+        claim about them is open.
+
+    Raises
+    ------
+    ValueError : as for :func:`check`, for values that are not (n,) with n ≥ 2, and
+        for values outside the bounds.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> gahb.claims.begin(chapter="01_miyasawa", profile="book")
+    >>> values = torch.tensor([0.01, -0.02, 0.02, 0.01, 0.0, -0.01])
+    >>> print(gahb.claims.check_mean("miyasawa.sure-linear", values))
+    miyasawa.sure-linear: holds; measured 0.0017 ± 0.0060 (5 degrees of freedom), expected 0 ± 0.05 (profile book)
+    """
+    from ..measure.statistics import equal_values_interval, mean_and_error
+
+    entry = _find(id)
+    _sample(id, "values", values)
+    value, error = (part.item() for part in mean_and_error(values))
+    if bounds is not None:
+        low, high = min(bounds[0], values.min().item()), max(bounds[1], values.max().item())
+        if low < bounds[0] - ROUNDING or high > bounds[1] + ROUNDING:
+            raise InputError(f"values of claim {id!r} must lie in bounds, {bounds}, got {low:g} to {high:g}")
+        if error <= ROUNDING * abs(value):
+            n, value = len(values), min(max(value, bounds[0]), bounds[1])
+            ends = equal_values_interval(value, n, bounds)
+            return _record(entry, value, None, None, ends=ends, counted=f"all {n} values equal")
+    return check(id, value, stderr=error, df=len(values) - 1)
+
+
+def check_share(id: str, hits: Tensor) -> Claim:
+    """Compare the share of hits, k of n, with entry `id` of claims.yaml, by its exact interval.
+
+    That of Clopper and Pearson (:func:`gahb.statistics.share_interval`) stands for
+    m ± ts: a share near 0 or 1 is not normal, and the standard error of n hits of n
+    is 0, though the share of all may be less than 1.
+
+    Parameters
+    ----------
+    id : of the entry, a claim or a check.
+    hits : (n,) with n ≥ 1, true or 1 for each hit, else false or 0.
+
+    Raises
+    ------
+    ValueError : as for :func:`check`, and for hits that are not (n,) of 0 and 1.
+
+    Examples
+    --------
+    All of 20 are not enough for a bound of 0.9, and all of 40 are:
+
+    >>> import gahb, torch
+    >>> gahb.claims.begin(chapter="03_transition", profile="book")
+    >>> print(gahb.claims.check_share("transition.copies", torch.ones(20)))
+    transition.copies: open; measured 1 (20 of 20, 95 % interval 0.832 to 1), expected ≥ 0.9 (profile book)
+    >>> gahb.claims.check_share("transition.copies", torch.ones(40)).verdict
+    'holds'
+    """
+    from ..measure.statistics import share_interval
+
+    entry = _find(id)
+    _sample(id, "hits", hits, at_least=1)
+    if not bool(((hits == 0) | (hits == 1)).all()):
+        raise InputError(f"hits of claim {id!r} must be 0 or 1, got {hits.min().item():g} to {hits.max().item():g}")
+    n, k = len(hits), int(hits.sum())
+    return _record(entry, k / n, None, None, ends=share_interval(k, n), counted=f"{k:,} of {n:,}")
+
+
+def check_ratio(id: str, a: Tensor, b: Tensor) -> Claim:
+    r"""Compare the ratio of two means over the same n images with entry `id` of claims.yaml.
+
+    $$m = \frac{\bar a}{\bar b}, \qquad s = \frac{\operatorname{sd}(a - m\,b)}{\bar b \sqrt n}$$
+
+    by the delta method (:func:`gahb.ratio_of_means`), with n − 1 degrees of freedom.
+
+    Parameters
+    ----------
+    id : of the entry, a claim or a check.
+    a, b : (n,) with n ≥ 2, paired: the i-th of both is of one image.
+
+    Raises
+    ------
+    ValueError : as for :func:`check`, and for a and b that are not both (n,) with n ≥ 2.
+
+    Examples
+    --------
+    >>> import gahb, torch
+    >>> gahb.claims.begin(chapter="01_miyasawa", profile="book")
+    >>> after, before = torch.tensor([1.0, 2.1, 2.9]), torch.tensor([2.0, 4.0, 6.0])
+    >>> gahb.claims.check_ratio("miyasawa.falls", after, before).found
+    '0.500 ± 0.014'
+    """
+    from ..measure.statistics import ratio_of_means
+
+    _sample(id, "a", a)
+    _sample(id, "b", b)
+    value, error = ratio_of_means(a, b)
+    return check(id, value, stderr=error, df=len(a) - 1)
 
 
 def check_all(id: str, members: Mapping[str, tuple], *, df: float | None = None) -> Claim:
@@ -217,6 +262,13 @@ def _find(id: str) -> Expectation:
     return entry
 
 
+def _sample(id: str, name: str, values: Tensor, *, at_least: int = 2) -> None:
+    shape = getattr(values, "shape", None)
+    if shape is None or len(shape) != 1 or len(values) < at_least:
+        got = type(values).__name__ if shape is None else tuple(shape)
+        raise InputError(f"{name} of claim {id!r} must be a tensor (n,) with n ≥ {at_least}, got {got}")
+
+
 def _checked(id: str, measured, stderr, df) -> tuple[float, float | None, float | None]:
     value = one_number("measured", measured)
     error = None if stderr is None else one_number("stderr", stderr)
@@ -232,52 +284,19 @@ def _clearance(entry: Expectation, value: float, stderr: float | None, df: float
     """Distance from a value to the edge of the allowed range, negative outside: in units of ts, then as it is."""
     low, high = entry.allowed
     distance = min(value - low, high - value)
-    if stderr:
-        return distance / (quantile(df) * stderr), distance
-    return math.copysign(math.inf, distance), distance
+    reach = entry.reach(value, stderr, df=df)
+    return distance / reach if reach else math.copysign(math.inf, distance), distance
 
 
-def _count(df: float) -> str:
-    """Degrees of freedom as text; those of a combined error need not be whole."""
-    return f"{df:,.0f}" if df == round(df) or df >= 100 else f"{df:.1f}"
-
-
-def _record(entry: Expectation, value, stderr, df, *, looks: int = 1, member: str | None = None) -> Claim:
+def _record(entry: Expectation, value, stderr, df, *, looks: int = 1, member: str | None = None,
+            ends: tuple[float, float] | None = None, counted: str | None = None) -> Claim:
     profile = _running.get("profile", "not stated")
     smoke = profile.split(",")[0] == "smoke"
-    verdict = "not judged" if smoke else entry.judge(value, stderr, df=df, looks=looks)
-    claim = Claim(
-        **asdict(entry), measured=value, stderr=stderr, df=df, looks=looks, member=member,
-        profile=profile, verdict=verdict,
-    )  # fmt: skip
+    judged = entry.judge(value, stderr, df=df, looks=looks) if ends is None else entry.compare(*ends)
+    claim = Claim(**asdict(entry), measured=value, stderr=stderr, df=df, looks=looks, member=member, ends=ends,
+                  counted=counted, profile=profile, verdict="not judged" if smoke else judged)
     _show(claim)
     return claim
-
-
-def summary(records: Sequence[Claim]) -> str:
-    """How many claims, and how many checks, have which verdict: `claims 3: holds 2, open 1; checks 1: holds 1`."""
-    said = []
-    for kind in KINDS:
-        counts = Counter(record.verdict for record in records if record.kind == kind)
-        if counts:
-            verdicts = ", ".join(f"{verdict} {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
-            said.append(f"{kind}s {counts.total()}: {verdicts}")
-    return "; ".join(said) or "no claims"
-
-
-def from_json(record: dict) -> Claim:
-    """The record that an executed notebook carries; fields that older records lack have their defaults."""
-    try:
-        return Claim(**record)
-    except TypeError as error:
-        raise InputError(
-            f"a claim written by another version of gahb; run the chapter again ({error})"
-        ) from None
-
-
-def inline(text: str) -> str:
-    """Text for HTML, with $…$ as mathematics in the class that MathJax is told to read."""
-    return re.sub(r"\$([^$]+)\$", r'<span class="math notranslate nohighlight">\\(\1\\)</span>', html.escape(text))
 
 
 def _show(claim: Claim) -> None:

@@ -13,7 +13,7 @@ from .._validate import positive_int
 
 
 def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Mean over the last axis (…, n) → (…,), and its standard error, NaN for n = 1.
+    r"""Mean over the last axis (…, n) → (…,), and its standard error, NaN for n = 1; float64.
 
     $$\bar x = \tfrac1n \sum_i x_i, \qquad s = \Bigl[\tfrac{1}{n(n-1)} \sum_i (x_i - \bar x)^2\Bigr]^{1/2}$$
 
@@ -22,6 +22,7 @@ def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor]:
     >>> mean.item(), round(error.item(), 4)
     (2.0, 0.5774)
     """
+    values = values.double()
     n, mean = values.shape[-1], values.mean(dim=-1)
     return mean, values.std(dim=-1) / math.sqrt(n) if n > 1 else torch.full_like(mean, math.nan)
 
@@ -164,6 +165,29 @@ def share_interval(hits: int, n: int) -> tuple[float, float]:
 
     found = binomtest(hits, n).proportion_ci(confidence_level=0.95, method="exact")
     return float(found.low), float(found.high)
+
+
+def equal_values_interval(value: float, n: int, bounds: tuple[float, float]) -> tuple[float, float]:
+    r"""95 % interval of a mean where n independent values all came out as `value`, and all values lie in [a, b].
+
+    $$[\,v - p\,(v - a),\; v + p\,(b - v)\,], \qquad p = 1 - 0.025^{1/n}$$
+
+    Their standard error is 0, which says nothing. But if a share p of all
+    values were not v, then n of n would be with probability $(1 - p)^n$. So, but for
+    one case in 40 on each side, the others are at most that share, wherever in
+    [a, b] they lie. For values of 0 or 1 it is :func:`share_interval`.
+
+    ValueError for n < 1 and for a value outside the bounds.
+
+    >>> import gahb
+    >>> [round(end, 2) for end in gahb.statistics.equal_values_interval(-1.0, 8, (-1, 1))]
+    [-1.0, -0.26]
+    """
+    low, high = bounds
+    if not low <= value <= high:
+        raise ValueError(f"value must lie in bounds, {low} to {high}, got {value}")
+    share_of_others = 1 - 0.025 ** (1 / positive_int("n", n))
+    return value - share_of_others * (value - low), value + share_of_others * (high - value)
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> Tensor:

@@ -11,21 +11,16 @@ as in :func:`gahb.fit`.
 
 from __future__ import annotations
 
-import math
 import os
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from .._progress import bar
 from .._validate import positive_int, positive_number
 from ..fields import NeuralField
-from . import checkpoint as checkpoints
 from .batches import check_clean, fingerprint, mix
-from .loop import EVERY, StoppedError, records
+from .course import EVERY, follow, records
 from .method import Method
 from .optimiser import Optimiser
 
@@ -102,36 +97,34 @@ def fit_field(
         raise ValueError(f"size must be divisible by {field.divisor}, got {size}")
     if not callable(images):
         raise TypeError(f"images must be a function (n, start, size) → images, got {type(images).__name__}")
-    recorded, log = records(every, steps), [] if log is None else log
+    recorded = records(every, steps)
     settings["images"] = fingerprint(_at(images, 1, 0, size))
-    optimiser, first, total = Optimiser(field, how, channels=1), 0, 0.0
-    if checkpoint is not None and Path(checkpoint).exists():
-        first, total = checkpoints.restore(Path(checkpoint), field, optimiser, settings, log)
     field.sizes.copy_(torch.tensor([min(sizes), max(sizes)]))
-    before, began = (log[-1]["seconds"] if log else 0.0), time.perf_counter()
-    since = log[-1]["step"] if log else 0
-    field.train()
-    for step in bar(range(first + 1, steps + 1), progress=progress, initial=first, total=steps, desc="fit_field",
-                    unit="step"):
-        loss = _loss(field, images, settings, step - 1)
-        loss.backward()
-        optimiser.step(how.rate(step - 1, steps))
-        total = total + loss.detach()
-        stop = step < steps and until is not None and until()
-        if step in recorded:
-            mean, total, since = float(total) / (step - since), 0.0, step
-            if not math.isfinite(mean):
-                raise FloatingPointError(f"loss is {mean} at step {step}; lower learning_rate, {how.learning_rate}")
-            log.append(dict(step=step, images=step * batch, loss=round(mean, 7),
-                            seconds=round(before + time.perf_counter() - began, 1)))
-            if monitor is not None:
-                log[-1].update(monitor(field.eval()))
-                field.train()
-        if checkpoint is not None and (step in recorded or stop):
-            checkpoints.save(Path(checkpoint), field, optimiser, settings, step, log, total)
-        if stop:
-            raise StoppedError(f"stopped at step {step} of {steps}")
+    run = _Run(field, images, settings, how)
+    follow(run, recorded, name="fit_field", checkpoint=checkpoint, progress=progress, monitor=monitor, log=log,
+           until=until)
     return field.eval()
+
+
+class _Run:
+    """A field that is being trained."""
+
+    def __init__(self, field: NeuralField, images: SizedSource, settings: dict, how: Method):
+        self.network, self.images, self.settings, self.how = field.train(), images, settings, how
+        self.optimiser = Optimiser(field, how, channels=1)
+
+    def train(self, first: int) -> Iterator[tuple[int, Tensor]]:
+        """Take the steps that are left after `first`; yields the number of steps taken and the last one's loss."""
+        steps = self.settings["steps"]
+        for step in range(first, steps):
+            loss = _loss(self.network, self.images, self.settings, step)
+            loss.backward()
+            self.optimiser.step(self.how.rate(step, steps))
+            yield step + 1, loss.detach()
+
+    def identity(self) -> dict:
+        """What a checkpoint must have been made for."""
+        return self.settings
 
 
 def _loss(field: NeuralField, images: SizedSource, settings: dict, step: int) -> Tensor:

@@ -20,31 +20,25 @@ is, to rounding, what one process makes of the whole batch.
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from inspect import signature
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from .._progress import bar
 from .._validate import check_sigma_range, positive_int, suggestion
 from ..contract import check_output
 from ..denoisers.networks import BiasFreeNorm
-from . import checkpoint as checkpoints
 from .batches import ImageSource, as_source, draw, fingerprint, first_images, slice_of
 from .constraint import Constraint, Penalty
+from .course import EVERY, follow, records
 from .method import Method, compiler, compiler_name, mean_weight
 from .objective import Increments, Task, denoising, increment
 from .optimiser import Optimiser
-from .processes import agreed, leads, team
-
-EVERY = 500  # steps between entries of the log, and between checkpoints
+from .processes import team
 
 
 def fit(
@@ -128,35 +122,9 @@ def fit(
         raise TypeError(f"fit takes no argument {unknown[0]!r}; {suggestion(unknown[0], known)}")
     recorded, how, source = records(every, steps), Method(**method), as_source(images)
     run = _Run(network, source, settings, how, penalty)
-    steps, batch = settings["steps"], settings["batch"]
-    log = [] if log is None else log
-    first, total = (0, 0.0) if checkpoint is None else run.resume(Path(checkpoint), log)
-    before, began = (log[-1]["seconds"] if log else 0.0), time.perf_counter()
-    since = log[-1]["step"] if log else 0
-    ticks = bar(run.train(first), initial=first, total=steps, progress=progress and leads(), desc="fit", unit="step")
-    for step, loss in ticks:
-        total = total + loss
-        stop = step < steps and until is not None and (step in recorded or team() is None) and agreed(until())
-        if step in recorded:
-            mean, total, since = run.mean(total) / (step - since), 0.0, step
-            if not math.isfinite(mean):
-                raise FloatingPointError(f"loss is {mean} at step {step}; lower learning_rate, {how.learning_rate}")
-            log.append(dict(step=step, images=step * batch, loss=round(mean, 7),
-                            seconds=round(before + time.perf_counter() - began, 1)))
-            ticks.set_postfix(loss=f"{mean:.2e}")
-            if monitor is not None and leads():
-                log[-1].update(monitor(network.eval()))
-                network.train()
-        if checkpoint is not None and leads() and (step in recorded or stop):
-            run.save(Path(checkpoint), step, log, total)
-        if stop:
-            raise StoppedError(f"stopped at step {step} of {steps}")
+    follow(run, recorded, name="fit", checkpoint=checkpoint, progress=progress, monitor=monitor, log=log, until=until)
     _set_norms(network, frozen=False, shared=False)
     return network.eval()
-
-
-class StoppedError(Exception):
-    """Training was stopped before its last step; with a checkpoint, the same call goes on from there."""
 
 
 class _Run:
@@ -236,41 +204,12 @@ class _Run:
             return denoising(parts)
         return increment(parts, *self.increments.draw(step, slice_of(batch, self.rank, self.processes), to=parts.x))
 
-    def mean(self, value: Tensor) -> float:
-        """A number's mean over the processes."""
-        return float(value if team() is None else team().all_reduce(value))
-
     def identity(self) -> dict:
         """What a checkpoint must have been made for."""
         said = self.settings | self.how.identity() | dict(device=self.device.type, images=fingerprint(self.known))
         if self.penalty is not None:
             said["penalty"] = self.penalty.identity() if isinstance(self.penalty, Constraint) else "a function"
         return said
-
-    def save(self, path: Path, step: int, log: list[dict], total: Tensor | float) -> None:
-        """Write a checkpoint; `total` is the sum of the losses since the last record."""
-        checkpoints.save(path, self.network, self.optimiser, self.identity(), step, log, total)
-
-    def resume(self, path: Path, log: list[dict]) -> tuple[int, Tensor | float]:
-        """Step and sum of losses of the checkpoint, 0 where there is none yet; all processes must see the same one."""
-        first, total = 0, 0.0
-        if path.exists():
-            first, total = checkpoints.restore(path, self.network, self.optimiser, self.identity(), log)
-            total = total.to(self.device)
-        if (leading := agreed(first)) != first:
-            raise ValueError(f"checkpoint must be one file that all processes see, got {path} at step {leading} in "
-                             f"the first process and {first} in process {self.rank}")
-        return first, total
-
-
-def records(every: int | Sequence[int], steps: int) -> set[int]:
-    """The steps after which the log gets an entry: the last one is always there."""
-    if isinstance(every, Sequence) and not isinstance(every, str):
-        given = [positive_int("every", step) for step in every]
-        if given != sorted(set(given)):
-            raise ValueError(f"every must be an integer or rising steps, got {list(every)}")
-        return {step for step in given if step < steps} | {steps}
-    return {*range(positive_int("every", every), steps, every), steps}
 
 
 def _place(network: nn.Module) -> tuple[torch.device, torch.dtype]:

@@ -46,3 +46,8 @@ def leads() -> bool:
 def agreed(value):
     """What the leading process has as `value`: known to all only when every process has come here."""
     return value if team() is None else team().broadcast(value)
+
+
+def mean(value) -> float:
+    """The mean of a number, a tensor (), over the processes."""
+    return float(value if team() is None else team().all_reduce(value))

@@ -11,7 +11,6 @@ chapter run in the smoke or the book profile (``GAHB_PROFILE``) trains nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -20,16 +19,16 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
-from .._files import cache_dir, checksum, read_tensors, replacing, root
+from .._files import cache_dir, root
 from .._validate import InputError, suggestion
 from ..training.processes import agreed, leads
 from . import recipes, twins
 from .published import load_published as load_published
 from .recipes import Recipe
+from .stored import export as export
+from .stored import read
 from .twins import family_of_folder as family_of_folder
 
 SHIPPED = Path(__file__).parents[1] / "weights"
@@ -174,7 +173,7 @@ def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: boo
 
 
 def load(name: str | os.PathLike | Recipe) -> nn.Module:
-    """A trained denoiser, in eval mode, float32, on the CPU; its `recipe` and `log` are attributes.
+    """A trained denoiser, in eval mode, float32, on the CPU; its `recipe`, `log` and `sha256` are attributes.
 
     Parameters
     ----------
@@ -247,88 +246,9 @@ def _place() -> Path:
 
 def _read(path: Path, asked: Recipe | None) -> nn.Module:
     """The network of a file, which must have been made by the recipe that is asked for, if one is."""
-    weights, metadata = read_tensors(path, str(path))
-    foreign, damaged = f"{path} is a safetensors file, but not one of this zoo", f"{path} was tampered with or damaged"
-    if missing := {"recipe", "log", "sha256"} - set(metadata):
-        raise ValueError(f"{foreign}: its header lacks {', '.join(sorted(missing))}")
-    if metadata["sha256"] != checksum(weights, metadata["recipe"], metadata["log"]):
-        raise ValueError(f"{damaged}: its contents do not match their checksum")
-    try:
-        recipe, log = json.loads(metadata["recipe"]), json.loads(metadata["log"])
-        network = _network_for(weights, recipe["network"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{foreign}: {error!r}") from error
-    if network is None:
-        raise ValueError(f"{damaged}: its weights do not fit {recipe['network']}")
-    if infinite := [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]:
-        raise ValueError(f"{path} has weights that are not finite: {', '.join(infinite[:6])}")
+    network = read(path)
     for field in ("network", "images", "training") if asked is not None else ():
-        if recipe.get(field) != getattr(asked, field):
-            raise ValueError(f"{path} was made by another recipe: its {field} is {recipe.get(field)}, "
+        if network.recipe.get(field) != getattr(asked, field):
+            raise ValueError(f"{path} was made by another recipe: its {field} is {network.recipe.get(field)}, "
                              f"and {asked.name} says {getattr(asked, field)}")
-    network.load_state_dict({key: value.float() for key, value in weights.items()}, assign=True)
-    network.recipe, network.log = recipe, log
-    return network.eval()
-
-
-def _network_for(weights: dict[str, Tensor], specification: dict) -> nn.Module | None:
-    """The network of a header, None if these are not its weights: seen by shapes, before any memory is taken."""
-    specification = dict(specification)
-    largest = max(len(weights), *(max(value.shape, default=0) for value in weights.values()))
-    sizes = [specification.get(key) for key in ("width", "depth", "layers")]
-    if any(isinstance(size, int) and size > largest for size in sizes):
-        return None
-    with torch.device("meta"), _NoInitialWeights():
-        network = recipes.build(specification)
-    return network if _shapes(network.state_dict()) == _shapes(weights) else None
-
-
-class _NoInitialWeights(TorchFunctionMode):
-    """Functions of `torch.nn.init` do nothing: on the meta device they would load the compiler (a second)."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if getattr(function, "__module__", None) == "torch.nn.init":
-            return kwargs["tensor"]
-        return function(*args, **(kwargs or {}))
-
-
-def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: list) -> Path:
-    """Write `network` as a float16 file of the zoo, atomically.
-
-    `recipe` must say ``network: {kind: UNet | BFCNN, …arguments}``; the rest
-    is for people: data, steps, batch, seed, machine. `log` is the training log,
-    a list of mappings; both must be what JSON can hold. ValueError if the recipe's
-    network is not this one, or a weight does not fit in float16.
-
-    >>> import tempfile
-    >>> import gahb
-    >>> network, log = gahb.UNet(width=4, depth=1), []
-    >>> network = gahb.fit(network, gahb.images.disks(20, 8), steps=2, log=log, progress=False)
-    >>> recipe = {"network": {"kind": "UNet", "width": 4, "depth": 1}, "images": "20 disks"}
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = gahb.zoo.export(network, f"{folder}/mine.safetensors", recipe=recipe, log=log)
-    ...     again = gahb.zoo.load(path)
-    >>> again.recipe["images"], again.log[-1]["step"]
-    ('20 disks', 2)
-    """
-    if "network" not in recipe:
-        raise ValueError(f"recipe must say network: {{kind: …}}, got {sorted(recipe)}")
-    if _shapes(recipes.build(recipe["network"]).state_dict()) != _shapes(network.state_dict()):
-        raise ValueError(f"recipe says network {recipe['network']}, but the weights given do not fit it")
-    weights = {
-        key: value.detach().cpu().half().clone(memory_format=torch.contiguous_format)
-        for key, value in network.state_dict().items()
-    }
-    for key, value in weights.items():
-        if not bool(torch.isfinite(value).all()):
-            raise ValueError(f"network has weights in {key} that are not finite in float16")
-    texts = dict(recipe=json.dumps(recipe), log=json.dumps(log))
-    metadata = dict(texts, sha256=checksum(weights, *texts.values()))
-    with replacing(path) as partial:
-        save_file(weights, partial, metadata=metadata)
-        partial.chmod(0o644)  # readable by all: it is data to be shared
-    return Path(path)
-
-
-def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
-    return {key: value.shape for key, value in weights.items()}
+    return network

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .._files import checksum, read_tensors
 from ..fields import NeuralField
+from .stored import read
 
 
 def check_latents(where: str, given) -> None:
@@ -39,16 +38,12 @@ def stored_field(given: dict, folder: Path | None) -> NeuralField:
     if folder is None or not (path := folder / f"{given['field']}.safetensors").is_file():
         raise FileNotFoundError(f"field {given['field']} must be trained before its latents are: weights are sought "
                                 f"beside the recipe{'' if folder is None else f', in {folder}'}")
-    weights, metadata = read_tensors(path, str(path))
-    found = checksum(weights, metadata.get("recipe", ""), metadata.get("log", ""))[:16]  # of what is there
-    if found != given["sha256"]:
+    field = read(path)
+    if (found := field.sha256[:16]) != given["sha256"]:
         raise ValueError(f"sha256 is {given['sha256']}, and {path} has the weights {found}: write the recipe anew")
-    specification = dict(json.loads(metadata["recipe"])["network"])
-    if specification.pop("kind", None) != "NeuralField":
+    if not isinstance(field, NeuralField):
         raise ValueError(f"field {given['field']} must be a NeuralField, and {path} is none")
-    field = NeuralField(**specification)
-    field.load_state_dict({key: value.float() for key, value in weights.items()})
-    return field.eval()
+    return field
 
 
 def _is_text(value) -> bool:

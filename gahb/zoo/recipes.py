@@ -48,14 +48,13 @@ from torch import Tensor, nn
 
 from .. import images as classes
 from .._validate import positive_int
-from ..denoisers.networks import BFCNN, UNet
 from ..fields import NeuralField
 from ..kernels.counter import uniform
 from ..measure.risk import psnr_curve
 from ..training import EVERY, Constraint, ImageSource, Method, SizedSource, fit, fit_field, records
 from .latents import check_latents, encoded
+from .stored import NETWORKS, build
 
-NETWORKS = {"UNet": UNet, "BFCNN": BFCNN, "NeuralField": NeuralField}
 CLASSES = {"c_alpha": classes.c_alpha, "disks": classes.disks, "dead_leaves": classes.dead_leaves,
            "photos": classes.photos, "folder": classes.folder, "darcy": classes.darcy}
 FUNCTIONS = ("c_alpha", "disks")  # classes whose images exist at every size
@@ -402,17 +401,6 @@ def _mixed(make: Callable[..., Tensor], pictures: Tensor, share: float, argument
         return images
 
     return mixed
-
-
-def build(specification: dict, *, seed: int = 0) -> nn.Module:
-    """A network from ``{kind: UNet | BFCNN | NeuralField, …arguments}``; initial weights from `seed` only."""
-    arguments = dict(specification)
-    kind = arguments.pop("kind", None)
-    if kind not in NETWORKS:
-        raise ValueError(f"network kind must be one of {', '.join(NETWORKS)}, got {kind!r}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return NETWORKS[kind](**arguments)
 
 
 def read(path: str | os.PathLike) -> Recipe:

@@ -54,7 +54,7 @@ def entry(**given):
     ("measured", "stderr", "verdict"),
     [
         (0.5, None, "holds"),
-        (0.59, 0.0, "holds"),
+        (0.59, None, "holds"),
         (0.75, None, "holds"),  # the ends belong to the range
         (0.25, None, "holds"),
         (0.7501, None, "falls short"),
@@ -148,6 +148,90 @@ def test_members_without_errors_are_judged_by_the_nearest_to_the_edge(ledger):
         claims.check_all("all", {})
 
 
+def test_a_mean_over_images_has_the_error_and_the_freedom_of_its_values(ledger):
+    values = torch.tensor([0.4, 0.5, 0.6, 0.7])  # float32: the mean is taken in float64
+    claim = claims.check_mean("value", values)
+    assert claim.measured == pytest.approx(0.55, abs=1e-7) and claim.df == 3
+    assert claim.stderr == pytest.approx(math.sqrt((2 * 0.15**2 + 2 * 0.05**2) / 3 / 4), abs=1e-7)
+    hits = torch.tensor([True, False, True, False])
+    assert claims.check_mean("value", hits).measured == 0.5
+    assert claims.check_mean("value", hits.long()).stderr == pytest.approx(math.sqrt(1 / 12))
+
+
+def test_a_ratio_of_means_is_that_of_paired_values(ledger):
+    a, b = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 4.0, 6.5])
+    claim = claims.check_ratio("value", a, b)
+    off = a.double() - 6 / 12.5 * b.double()
+    assert (claim.measured, claim.df) == (pytest.approx(6 / 12.5), 2)
+    assert claim.stderr == pytest.approx(off.std().item() / (12.5 / 3) / math.sqrt(3))
+
+
+@pytest.mark.parametrize("stderr", [0.0, 1e-17])  # of equal values, exactly or to rounding
+def test_an_error_that_came_out_as_zero_leaves_a_claim_open_and_not_a_check(ledger, stderr):
+    claim = claims.check("value", 0.5, stderr=stderr, df=3)
+    assert claim.verdict == "open" and claim.interval == (-math.inf, math.inf)
+    assert "measured 0.5 (all values equal, which does not say how large the error is)" in str(claim)
+    assert claims.check("value", 0.5).verdict == "holds", "without an error it is exact"
+    assert claims.check_mean("value", torch.full((4,), 0.1)).verdict == "open"
+    ledger.write_text(LEDGER.replace("  expect: 0.5", "  kind: check\n  expect: 0.5"))
+    check = claims.check("value", 0.5, stderr=stderr, df=3)
+    assert (check.verdict, check.interval, check.basis) == ("holds", (0.5, 0.5), "3 degrees of freedom" * bool(stderr))
+
+
+def test_a_member_whose_error_is_zero_is_neither_inside_nor_outside(ledger):
+    ledger.write_text("- {id: all, chapter: 01_tiny, statement: All., source: Figure 1, at_most: 1}")
+    members = {"sharp": (0.5, 0.001), "equal": (0.0, 0.0)}
+    claim = claims.check_all("all", members, df=7)
+    assert (claim.member, claim.verdict) == ("equal", "open")
+    assert claims.check_all("all", {**members, "outside": (1.5, 0.01)}, df=7).verdict == "falls short"
+
+
+@pytest.mark.parametrize(("k", "n", "verdict"), [(40, 40, "holds"), (20, 20, "open"), (16, 40, "falls short")])
+def test_a_share_is_judged_by_its_exact_interval(ledger, k, n, verdict):
+    """P(k or more hits of n) is 2.5 % at the lower end, P(k or fewer) at the upper."""
+    ledger.write_text("- {id: most, chapter: 01_tiny, statement: Most., source: Figure 1, at_least: 0.9}")
+    claim = claims.check_share("most", torch.arange(n) < k)
+    low, high = claim.interval
+    assert (claim.verdict, claim.measured, claim.stderr) == (verdict, k / n, None)
+    assert sum(binomial(j, n, low) for j in range(k, n + 1)) == pytest.approx(0.025)
+    assert high == 1 if k == n else sum(binomial(j, n, high) for j in range(k + 1)) == pytest.approx(0.025)
+    assert f"({k} of {n}, 95 % interval {low:.3g} to {high:.3g})" in str(claim)
+    assert claims.from_json(json.loads(json.dumps(asdict(claim)))) == claim
+
+
+def binomial(k: int, n: int, p: float) -> float:
+    return math.comb(n, k) * p**k * (1 - p) ** (n - k)
+
+
+def test_equal_values_in_a_known_range_are_judged_by_what_others_could_be(ledger):
+    ledger.write_text("- {id: low, chapter: 01_tiny, statement: Low., source: Figure 1, at_most: -0.8}")
+    for n, verdict in ((8, "open"), (40, "holds")):
+        claim = claims.check_mean("low", torch.full((n,), -1.0), bounds=(-1, 1))
+        assert claim.verdict == verdict and claim.basis.startswith(f"all {n} values equal, 95 % interval −1 to −0.")
+        assert (1 - (claim.interval[1] + 1) / 2) ** n == pytest.approx(0.025)  # n of n, were the others all 1
+    spread = torch.tensor([-1.0, -0.9, -1.0])
+    assert claims.check_mean("low", spread, bounds=(-1, 1)) == claims.check_mean("low", spread)
+    ones = torch.ones(40)
+    as_share, as_mean = claims.check_share("low", ones), claims.check_mean("low", ones, bounds=(0, 1))
+    assert as_mean.interval == pytest.approx(as_share.interval)
+    with pytest.raises(claims.InputError, match=r"values of claim 'low' must lie in bounds, \(-1, 1\), got -1 to 2"):
+        claims.check_mean("low", torch.tensor([0.0, 2.0]), bounds=(-1, 1))
+    with pytest.raises(claims.InputError, match="hits of claim 'low' must be 0 or 1, got 0 to 0.5"):
+        claims.check_share("low", torch.tensor([0.0, 0.5]))
+    with pytest.raises(claims.InputError, match=r"hits of claim 'low' must be a tensor \(n,\) with n ≥ 1, got \(0,\)"):
+        claims.check_share("low", torch.zeros(0))
+
+
+@pytest.mark.parametrize(
+    ("values", "got"), [(torch.zeros(1), r"\(1,\)"), (torch.zeros(2, 3), r"\(2, 3\)"), ([0.5, 0.6], "list")]
+)
+def test_a_mean_is_one_of_two_values_or_more(ledger, values, got):
+    with pytest.raises(claims.InputError, match=rf"values of claim 'value' must be a tensor \(n,\) .*, got {got}"):
+        claims.check_mean("value", values)
+    with pytest.raises(claims.InputError, match=rf"b of claim 'value' must be a tensor \(n,\) with n ≥ 2, got {got}"):
+        claims.check_ratio("value", torch.zeros(2), values)
+
+
 def test_the_record_says_what_the_interval_rests_on(ledger):
     claim = claims.check("value", 0.5, stderr=0.01, df=1)
     assert claim.interval == pytest.approx((0.5 - 0.12706, 0.5 + 0.12706), abs=1e-5)
@@ -219,7 +303,7 @@ def test_what_was_known_before_goes_into_the_record_and_the_box(ledger):
 
 def test_an_older_record_is_read(ledger):
     record = asdict(claims.check("value", 0.5))
-    for name in ("known", "kind", "df", "looks", "member"):
+    for name in ("known", "kind", "df", "looks", "member", "ends", "counted"):
         del record[name]
     assert claims.from_json(record) == claims.check("value", 0.5)
 

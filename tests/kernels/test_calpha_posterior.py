@@ -8,17 +8,17 @@ import torch
 import gahb
 from gahb.images.calpha import FIELD_SD, c_alpha_spectrum, contour_heights, contour_spectrum
 from gahb.kernels.calpha import coverage
-from gahb.kernels.calpha_posterior import _Cloud
+from gahb.kernels.calpha_particles import Particles
 
 F64 = torch.float64
 
 
-def cloud(size: int, sigma: float, *, alpha: float = 2.0, index: int = 0) -> _Cloud:
+def particles_of(size: int, sigma: float, *, alpha: float = 2.0, index: int = 0) -> Particles:
     """Particles of the posterior of a noisy image of the class."""
     x = gahb.images.c_alpha(1, size, alpha, start=index).double()
     y = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(index), dtype=F64)
     posterior = gahb.OptimalCAlpha(size, alpha)._posterior
-    particles = _Cloud(posterior.waves, y.flatten(), 16, torch.Generator().manual_seed(0))
+    particles = Particles(posterior.waves, y.flatten(), 16, torch.Generator().manual_seed(0))
     particles.enter(posterior.fine)
     particles.cool(1 / sigma**2)
     particles.settle()
@@ -27,7 +27,7 @@ def cloud(size: int, sigma: float, *, alpha: float = 2.0, index: int = 0) -> _Cl
 
 def test_evidence_and_conditional_moments_against_dense_matrices():
     size, sigma, d = 8, 0.1, 64
-    particles = cloud(size, sigma)
+    particles = particles_of(size, sigma)
     assert 0 < len(particles.window.pixels) < d  # pixels of both kinds
     [(_, draws)] = particles.draws(particles.grid)
     row = torch.arange(size)
@@ -55,7 +55,7 @@ def test_evidence_and_conditional_moments_against_dense_matrices():
 @pytest.mark.parametrize("index", range(3))
 def test_contours_seldom_leave_the_window(index):
     """At low contrast and much noise the contour may pass anywhere: so must the window let it."""
-    particles = cloud(12, 1.0, index=index)
+    particles = particles_of(12, 1.0, index=index)
     generator = torch.Generator().manual_seed(3)
     drawn = [particles.contours.propose(particles.weights, 1.0, generator) for _ in range(40)]
     inside = torch.cat([particles.window.holds(particles._heights(weights)) for weights in drawn])

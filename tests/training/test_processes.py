@@ -195,7 +195,7 @@ def test_shares_make_up_the_batch():
 
 
 def test_a_checkpoint_that_not_all_see_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(training.loop, "agreed", lambda first: 16)
+    monkeypatch.setattr(training.course, "agreed", lambda first: 16)
     with pytest.raises(ValueError, match="checkpoint must be one file that all processes see, got .*here at step 16 in "
                                          "the first process and 0 in process 0"):
         gahb.fit(network(), stream, checkpoint=tmp_path / "here", **SETTINGS)

@@ -9,7 +9,6 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from safetensors import safe_open
 
 import gahb
 from gahb import images, zoo
@@ -140,8 +139,7 @@ def stored_field(tmp_path, monkeypatch):
     """A trained field beside which a recipe of its latents may lie, and the first digits of its checksum."""
     monkeypatch.setenv("GAHB_CACHE", str(tmp_path / "cache"))
     path = zoo.train(Recipe(name="field", **FIELD), tmp_path / "field.safetensors", progress=False)
-    with safe_open(path, "pt") as file:
-        return path, file.metadata()["sha256"][:16]
+    return path, zoo.load(path).sha256[:16]
 
 
 def latents(field: str, sha256: str, folder) -> Recipe:
@@ -188,8 +186,7 @@ def test_latents_of_another_field_are_refused(stored_field, tmp_path):
     with pytest.raises(ValueError, match=f"sha256 is 0123, and .* has the weights {sha256}: write the recipe anew"):
         latents("field", "0123", tmp_path).test_images(1)
     plain = zoo.train(small(), tmp_path / "plain.safetensors", progress=False)
-    with safe_open(plain, "pt") as file:
-        other = file.metadata()["sha256"][:16]
+    other = zoo.load(plain).sha256[:16]
     with pytest.raises(ValueError, match="field plain must be a NeuralField, and .* is none"):
         latents("plain", other, tmp_path).test_images(1)
 

@@ -271,7 +271,7 @@ def test_a_full_disk_leaves_the_old_file_whole(stored, monkeypatch):
         path.write_bytes(b"half of")
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(zoo, "save_file", no_space)
+    monkeypatch.setattr(zoo.stored, "save_file", no_space)
     with pytest.raises(OSError, match="No space left on device"):
         zoo.export(network(), stored, recipe=RECIPE, log=[])
     assert stored.read_bytes() == content
