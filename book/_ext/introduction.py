@@ -2,7 +2,7 @@
 
 - `{story}`: the book in three steps, each with pictures that the package made:
   an image with noise and without, the directions in which that was done, and
-  what two networks draw that share no training image.
+  what two networks draw that saw no person in common, and what another makes of it.
 - `{argument-map}`: the chapters in order, each with what it shows and what its
   claims came to. A chapter that is not in the book yet is shown without a link.
 
@@ -32,6 +32,7 @@ from gahb.sampling import sample
 from .cache import PLACE, cached, code_of
 from .claims_display import counted, is_check
 
+OTHER = "photos"  # a network of the same size of pictures, from the twins' starts
 DENOISER, TWINS = "calpha-2", ("faces-40px-n10000-first", "faces-40px-n10000-second")
 SIGMA = 0.15
 VECTORS = (0, 12, 27)  # places in the basis, of 28
@@ -66,16 +67,17 @@ def draw() -> str:
     basis = adaptive_basis(network, y, k=max(VECTORS) + 1)
     size = twins[0].recipe["images"]["size"]
     how = dict(method="ddim", start=starts.of_faces(size), progress=False)
-    drawn = [sample(twin, FACES, (1, size, size), **how) for twin in twins]
-    alike = twin_similarity(*drawn).mean().item()
+    drawn = [sample(f, FACES, (1, size, size), **how) for f in (*twins, zoo.load(OTHER))]
+    alike, null = (twin_similarity(drawn[0], other).mean().item() for other in drawn[1:])
     vectors = [
         tile(basis.eigenvectors[0, k], f"Eigenvector number {k + 1}: waves along the contour and inside both regions",
              f"λ = {basis.eigenvalues[0, k]:.2f}", signed=True)
         for k in VECTORS
     ]  # fmt: skip
     faces = [
-        tile(image, f"Face drawn by the {name} network from noise image {number}")
-        for name, images in zip(("first", "second"), drawn)
+        tile(image, f"{drawn_by} from start {number}")
+        for drawn_by, images in zip(("Face drawn by the first network", "Face drawn by the second network",
+                                     "What a network of photographs draws, no face,"), drawn)
         for number, image in enumerate(images, 1)
     ]
     n = f"{twins[0].recipe['images']['n']:,}"
@@ -89,8 +91,10 @@ def draw() -> str:
          "Near this picture the network multiplies each of these directions by its factor λ, keeping some and "
          "shrinking others. They follow the picture’s own contour (chapter 4)."),
         ("Twins", faces,
-         f"Two networks, one a row, each trained on {n} faces, no person in common. From one noise image both draw "
-         f"nearly the same face (similarity {alike:.2f}): they have learned one density, not their faces (chapter 3)."),
+         f"Upper rows: two networks, each trained on {n} faces, no person in common. From one start, a blurred random "
+         f"picture under noise, both draw nearly the same face (similarity {alike:.2f}). Lower row: a network of "
+         f"photographs makes no face of the same starts ({null:.2f}). So the twins have learned one density, and not "
+         "their own faces (chapter 3)."),
     )  # fmt: skip
     items = "\n".join(
         f'<li><div class="gahb-tiles">{"".join(tiles)}</div>'
@@ -103,7 +107,7 @@ def draw() -> str:
 class Story(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         stored = zoo.weight_files()
-        read = [stored[name] for name in (DENOISER, *TWINS)]
+        read = [stored[name] for name in (DENOISER, OTHER, *TWINS)]
         read += sorted(Path(self.env.srcdir, "notebooks", "starts").iterdir())
         for path in read:
             self.env.note_dependency(str(path))
