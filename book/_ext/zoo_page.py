@@ -145,7 +145,7 @@ def is_field(entry: Entry) -> bool:
 def fields_section(group: list[Entry]) -> str:
     """Words and a table of neural fields."""
     side = group[0].images["size"]
-    head = ["field", "images", "side of a pixel", "images seen", "minutes", *(f"{side * k}" for k in SCALES)]
+    head = ["field", "images", "side of a pixel", "images seen", "wall minutes", *(f"{side * k}" for k in SCALES)]
     rows = [head, ["---"] * 3 + ["--:"] * (len(head) - 3)]
     for entry in group:
         last, told = entry.log[-1], entry.network.recipe["network"].get("cell", True)
@@ -218,7 +218,7 @@ def words(group: list[Entry]) -> str:
 def table(title: str, group: list[Entry]) -> str:
     several = len({entry.built_of for entry in group}) > 1
     gap = [f"gap, {NOISE:g}"] if any(entry.gaps() for entry in group) else []
-    head = ["network", "trained on", "images seen", "minutes", *(f"{sigma:g}" for sigma in LEVELS), *gap]
+    head = ["network", "trained on", "images seen", "wall minutes", *(f"{sigma:g}" for sigma in LEVELS), *gap]
     rows = [head, ["---", "---", *["--:"] * (len(head) - 2)]]
     for entry in group:
         last, psnr = entry.log[-1], entry.psnr()

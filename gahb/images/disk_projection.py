@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._text import listed, plus_minus
 from .._validate import check_points, positive_int
 from ..kernels.disk import CENTRE, RADIUS, coverage
 from .disks import disk_tangents
@@ -28,7 +29,7 @@ _DONE = 1e-8  # a step of this length, as an image, is the last one
 _SAME = 1e-4  # ends this near to each other, relative to the distance from y, are one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DiskProjection:
     """What :func:`project_on_disks` returns, for B pictures.
 
@@ -36,6 +37,8 @@ class DiskProjection:
     >>> near = gahb.images.project_on_disks(2 * gahb.images.disks(3, 8))
     >>> near.images.shape, bool((near.second > near.distance).all()), int(near.agreed.min()) >= 1
     (torch.Size([3, 1, 8, 8]), True, True)
+    >>> near
+    <DiskProjection of 3 pictures (8, 8): at distance 5.163, 0.3864, 0.4347>
     """
 
     images: Tensor  #: (B, 1, size, size) the nearest disk images, in the dtype of y
@@ -47,6 +50,11 @@ class DiskProjection:
     radius: Tensor  #: (B,) in sides of the image
     foreground: Tensor  #: (B,) grey inside
     background: Tensor  #: (B,) grey outside
+
+    def __repr__(self) -> str:
+        n, _, *sides = self.images.shape
+        distances = listed([plus_minus(each, None) for each in self.distance.tolist()])
+        return f"<DiskProjection of {n:,} picture{'s' * (n != 1)} {tuple(sides)}: at distance {distances}>"
 
 
 def project_on_disks(y: Tensor, *, starts: int = 6) -> DiskProjection:

@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 
 from .._points import as_block, as_columns, batches, sigma_of
+from .._text import plus_minus
 from .._validate import check_points, positive_int, positive_number
 from ..contract import Denoiser
 from .operator import Jacobian
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AdaptiveBasis:
     r"""Eigenvectors of $S = (J + J^\top)/2$ at each of B points, by descending eigenvalue.
 
@@ -35,6 +36,8 @@ class AdaptiveBasis:
     >>> basis = gahb.adaptive_basis(gahb.BFCNN(4, 3).eval(), torch.rand(2, 1, 4, 4))
     >>> basis.eigenvalues.shape, basis.eigenvectors.shape
     (torch.Size([2, 16]), torch.Size([2, 16, 1, 4, 4]))
+    >>> gahb.adaptive_basis(gahb.Gaussian(torch.zeros(2), torch.eye(2)), torch.zeros(1, 2), 1.0)
+    <AdaptiveBasis at 1 point: 2 eigenvectors (2,), λ from 0.5 to 0.5, residuals ≤ 0, asymmetry 0>
     """
 
     eigenvalues: Tensor  #: (B, k) λ, descending
@@ -60,6 +63,15 @@ class AdaptiveBasis:
     def negative(self) -> Tensor:
         r"""Share of the spectrum below zero, $(\sum_{\lambda_k<0} \lambda_k^2 / \sum_k \lambda_k^2)^{1/2}$ (B,)."""
         return self.eigenvalues.clamp(max=0).norm(dim=1) / self.eigenvalues.norm(dim=1)
+
+    def __repr__(self) -> str:
+        n, k = self.eigenvalues.shape
+        said = f"{n:,} point{'s' * (n != 1)}: {k:,} eigenvectors {tuple(self.eigenvectors.shape[2:])}"
+        if self.eigenvalues.numel():
+            low, high = self.eigenvalues.aminmax()
+            said += (f", λ from {plus_minus(high, None)} to {plus_minus(low, None)}, residuals ≤ "
+                     f"{self.residuals.max():.1g}, asymmetry {self.asymmetry.mean():.2g}")
+        return f"<AdaptiveBasis at {said}>"
 
 
 def adaptive_basis(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .._points import as_block, as_columns, batches, unit_vectors
+from .._text import listed, plus_minus
 from .._validate import check_points, positive_int, sigma_vector
 from ..contract import Denoiser
 from .operator import Jacobian
@@ -66,7 +67,7 @@ def effective_dimension(
     return divergence(denoiser, y, sigma, probes=probes, seed=seed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TraceEstimate:
     """Traces of Jacobians, estimated.
 
@@ -76,10 +77,17 @@ class TraceEstimate:
     >>> estimate = gahb.trace_estimate(gahb.BFCNN(4, 3).eval(), torch.rand(2, 1, 8, 8), products=12)
     >>> estimate.value.shape, estimate.stderr.shape
     (torch.Size([2]), torch.Size([2]))
+    >>> gahb.trace_estimate(gahb.Gaussian(torch.zeros(4), torch.eye(4)), torch.zeros(2, 4), 1.0, products=12)
+    <TraceEstimate at 2 points: 2, 2>
     """
 
     value: Tensor  #: (B,)
     stderr: Tensor  #: (B,) standard error, from the spread over probes
+
+    def __repr__(self) -> str:
+        n = len(self.value)
+        found = listed([plus_minus(*each) for each in zip(self.value.tolist(), self.stderr.tolist())])
+        return f"<TraceEstimate at {n:,} point{'s' * (n != 1)}: {found}>"
 
 
 def trace_estimate(

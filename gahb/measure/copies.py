@@ -25,7 +25,7 @@ DUPLICATE = 0.95  # cosine from which on a held-out image may be a near-duplicat
 TOLERANCE = 0.1  # noise, as a share of an image's contrast, at which a copy must still stand out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Copies:
     r"""What :func:`gahb.copies` returns: n samples beside the null, m held-out images.
 
@@ -36,6 +36,8 @@ class Copies:
     (30, 400, True)
     >>> print(found.verdict.split(":")[0])
     No sign of copies
+    >>> found
+    <Copies: 0 of 30 samples above the threshold 0.990, 95 % 0.0 to 11.6 %; null: 400 training images>
     """
 
     share: float  #: of samples whose similarity is above the threshold
@@ -54,6 +56,12 @@ class Copies:
     near: float  #: distance below which two images are near-duplicates, a third of the null's median
     leaks: Tensor  #: (l, 2) held-out images left out of the null, and the training images they are near-duplicates of
     from_train: bool  #: whether the null consists of training images, each compared with all the others
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        null = f"{len(self.null):,} {'training' if self.from_train else 'held-out'} images"
+        return (f"<Copies: {int(self.called.sum()):,} of {len(self.similarity):,} samples above the threshold "
+                f"{self.threshold:.3f}, 95 % {100 * low:.1f} to {100 * high:.1f} %; null: {null}>")
 
     @property
     def called(self) -> Tensor:

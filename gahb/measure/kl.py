@@ -23,12 +23,13 @@ import torch
 from torch import Tensor
 
 from .._points import noisy_batches
+from .._text import plus_minus
 from .._validate import check_eval, check_sample, noise_levels, positive_int
 from ..contract import Denoiser, denoise
 from .statistics import mean_and_error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class KLBound:
     r"""The integral of $\mathbb E\|f - f^\star\|^2 \sigma^{-3} d\sigma$ over a range of σ, in nats an image.
 
@@ -45,6 +46,8 @@ class KLBound:
     >>> bound = gahb.kl_bound(f, optimal, optimal.sample(100), [0.1, 0.3, 1.0])
     >>> bound.by_sigma.shape, bound.per_image.shape, bound.value > 0
     (torch.Size([3]), torch.Size([3, 100]), True)
+    >>> gahb.kl_bound(optimal, optimal, optimal.sample(100), [0.1, 0.3, 1.0])
+    <KLBound of 100 images, 3 levels from σ = 0.1 to 1: 0 nats an image, by the excess 0; quadrature 0>
     """
 
     value: float  #: the bound's integral, nats an image
@@ -58,6 +61,12 @@ class KLBound:
     excess_by_sigma: Tensor  #: (S,) $\mathbb E[\|f - x\|^2 - \|f^\star - x\|^2]/\sigma^2$
     per_image: Tensor  #: (S, n) what `by_sigma` is the mean of
     excess_per_image: Tensor  #: (S, n) what `excess_by_sigma` is the mean of
+
+    def __repr__(self) -> str:
+        levels, n = self.per_image.shape
+        return (f"<KLBound of {n:,} images, {levels} levels from σ = {self.sigmas[0]:g} to {self.sigmas[-1]:g}: "
+                f"{plus_minus(self.value, self.stderr)} nats an image, by the excess "
+                f"{plus_minus(self.excess, self.excess_stderr)}; quadrature {self.quadrature:.1g}>")
 
     def between(self, low: float = 0.0, high: float = math.inf) -> Tensor:
         """The integral over σ from `low` to `high` alone, for each image with its noise (n,).

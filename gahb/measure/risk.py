@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .._points import batches, noisy_batches, per_point
+from .._text import listed, plus_minus
 from .._validate import check_points, check_sample, noise_levels, positive_int, sigma_vector
 from ..contract import Denoiser, denoise
 from ..jacobian.traces import divergence
@@ -42,7 +43,7 @@ def score(denoiser: Denoiser, y: Tensor, sigma: float | Tensor) -> Tensor:
     return (denoise(denoiser, y, sigma) - y) / variance
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PSNRCurve:
     """Error of a denoiser by noise level; PSNR in dB for images in [0, 1].
 
@@ -53,6 +54,8 @@ class PSNRCurve:
     >>> curve = gahb.psnr_curve(lambda y, sigma=None: y, x, [0.1, 0.2])
     >>> curve.per_image.shape, torch.allclose(curve.psnr, -10 * curve.per_image.mean(dim=1).log10())
     (torch.Size([2, 8]), True)
+    >>> curve
+    <PSNRCurve of 8 images: 19.85 ± 0.45 dB at σ = 0.1 (noisy 20.00), 13.83 ± 0.45 dB at σ = 0.2 (noisy 13.98)>
     """
 
     sigmas: Tensor  #: (S,) noise levels
@@ -61,6 +64,12 @@ class PSNRCurve:
     psnr: Tensor  #: (S,) $-10\log_{10}$ of `mse`: PSNR of the mean, not mean of PSNRs
     stderr: Tensor  #: (S,) standard error of `psnr` over images, in dB
     per_image: Tensor  #: (S, n) squared error of each image, mean over pixels
+
+    def __repr__(self) -> str:
+        columns = (self.psnr, self.stderr, self.sigmas, self.input_psnr)
+        levels = [f"{plus_minus(psnr, error, unit=' dB')} at σ = {sigma:g} (noisy {noisy:.2f})"
+                  for psnr, error, sigma, noisy in zip(*(column.tolist() for column in columns))]
+        return f"<PSNRCurve of {self.per_image.shape[1]:,} images: {listed(levels)}>"
 
 
 def psnr_curve(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._text import plus_minus
 from .._validate import positive_int
 
 
@@ -237,7 +238,7 @@ def trend(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
     return round(rank_correlation(*pairs.T[:, None]).item(), 12), (len(pairs) - 1) ** -0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bootstrap:
     """A number that a sample gives, and what redrawn samples give in its place (Efron 1979).
 
@@ -247,6 +248,8 @@ class Bootstrap:
     >>> found = gahb.statistics.Bootstrap.of(x.mean(), means)
     >>> found.value, round(found.stderr, 1), found.interval[0] < 2.5 < found.interval[1]
     (2.5, 0.6, True)
+    >>> found
+    <Bootstrap: 2.50 ± 0.57, 95 % 1.5 to 3.5, 1,000 draws>
     """
 
     value: float  #: of the sample
@@ -260,6 +263,10 @@ class Bootstrap:
         low, high = draws.nanquantile(draws.new_tensor([0.025, 0.975])).tolist()
         stderr = float(draws.std()) if len(draws) > 1 else math.nan
         return cls(float(value), stderr, (low, high), draws)
+
+    def __repr__(self) -> str:
+        low, high = (plus_minus(end, None) for end in self.interval)
+        return f"<Bootstrap: {plus_minus(self.value, self.stderr)}, 95 % {low} to {high}, {len(self.draws):,} draws>"
 
     def __sub__(self, other: Bootstrap) -> Bootstrap:
         """The paired difference, where both were redrawn together (same n, seed and draws).

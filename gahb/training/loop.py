@@ -84,7 +84,8 @@ def fit(
         made, rising, the last one left out.
     monitor : called with the network in eval mode at every record; what it
         returns goes into the log. Under `torchrun`, in the first process only.
-    log : a list that receives ``{"step", "images", "loss", "seconds", …}``.
+    log : a list that receives ``{"step", "images", "loss", "seconds", …}``; the
+        seconds are of wall time.
     until : asked after every step (under `torchrun` at every record); where it
         says so, training stops there with its checkpoint, and `StoppedError`
         is raised.
