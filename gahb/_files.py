@@ -131,6 +131,11 @@ def read_tensors(path: str | os.PathLike, name: str) -> tuple[dict[str, Tensor],
         raise ValueError(f"{name} is truncated or not a safetensors file: {error}") from error
 
 
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor, by its name."""
+    return {key: tuple(value.shape) for key, value in tensors.items()}
+
+
 def cache_dir() -> Path:
     """Where prepared images and trained weights are kept: ``GAHB_CACHE``, else ``~/.cache/gahb``."""
     return Path(os.environ.get("GAHB_CACHE") or "~/.cache/gahb").expanduser()

@@ -6,17 +6,10 @@ import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from sphinx.application import Sphinx
-
 import gahb
 from gahb._files import replacing
 
 PLACE = "book/_executed/cache"
-
-
-def cache_folder(app: Sphinx) -> Path:
-    """Where the results of this book are stored."""
-    return Path(app.srcdir, PLACE)
 
 
 def code_of(path: str | Path) -> list[Path]:

@@ -35,7 +35,7 @@ class DiskProjection:
 
     >>> import gahb
     >>> near = gahb.images.project_on_disks(2 * gahb.images.disks(3, 8))
-    >>> near.images.shape, bool((near.second > near.distance).all()), int(near.agreed.min()) >= 1
+    >>> near.images.shape, bool((near.second > near.distance).all()), int(near.starts.min()) >= 1
     (torch.Size([3, 1, 8, 8]), True, True)
     >>> near
     <DiskProjection of 3 pictures (8, 8): at distance 5.163, 0.3864, 0.4347>
@@ -44,7 +44,7 @@ class DiskProjection:
     images: Tensor  #: (B, 1, size, size) the nearest disk images, in the dtype of y
     distance: Tensor  #: (B,) ‖y − proj(y)‖, a norm over pixels, float64
     error: Tensor  #: (B,) how far the end still is from its minimum (length of the next Gauss–Newton step)
-    agreed: Tensor  #: (B,) number of starts that ended at this image
+    starts: Tensor  #: (B,) number of starts that ended at this image
     second: Tensor  #: (B,) distance from y to the nearest end at another image; infinite where there is none
     centre: Tensor  #: (B, 2) row and column, in sides of the image
     radius: Tensor  #: (B,) in sides of the image
@@ -63,7 +63,7 @@ def project_on_disks(y: Tensor, *, starts: int = 6) -> DiskProjection:
     The greys are those in [0, 1] that fit best for each shape, the centre is in
     [0.3, 0.7]² and the radius in [0.1, 0.3], as in the class: an optimum may
     lie on the border of this range. For pictures far from every disk (large
-    noise) several optima may be almost equally near; `agreed` and `second` of
+    noise) several optima may be almost equally near; `starts` and `second` of
     the result show it. Everything is computed in float64.
 
     Parameters
@@ -112,7 +112,7 @@ def project_on_disks(y: Tensor, *, starts: int = 6) -> DiskProjection:
         images=images[rows, best].reshape(y.shape).to(y.dtype),
         distance=nearest,
         error=left.reshape(-1, count)[rows, best],
-        agreed=same.sum(dim=1),
+        starts=same.sum(dim=1),
         second=torch.where(same, torch.inf, distance).amin(dim=1),
         centre=theta[:, 2:4], radius=theta[:, 4], foreground=theta[:, 0], background=theta[:, 1],
     )

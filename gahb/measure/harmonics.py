@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d, grid_sample, interpolate, pad
+from torch.nn.functional import avg_pool2d, conv2d, grid_sample, pad
 
 from .._validate import check_points, positive_number
 from ..jacobian.basis import AdaptiveBasis
@@ -169,41 +169,6 @@ def frequency_along(vectors: Tensor, images: Tensor, cuts: Tensor, *, scale: flo
     """
     _, along, energy = _by_direction(vectors, images, scale)
     return (band_means(along, cuts) / band_means(energy, cuts).clamp(min=_tiny(along))).sqrt() / (2 * math.pi)
-
-
-def contour_share(vectors: Tensor, images: Tensor, cuts: Tensor, *, area: float = 0.2, scale: float = 1.0) -> Tensor:
-    r"""Share of the energy of bands that lies near contours of `images` (B, C, H, W): (B, n).
-
-    $\operatorname{tr}(P_b M)/\operatorname{rank} P_b$ with M the part `area` of
-    the pixels where the image's structure tensor, smoothed at `scale`, has the
-    largest trace. A basis that does not know the image has a share near `area`.
-
-    Parameters
-    ----------
-    vectors : (B, k, C, H, W), of unit norm. images : (B, C, H, W). cuts : (B, n + 1).
-    area : share of the pixels, between 0 and 1. scale : in pixels, positive.
-
-    Raises
-    ------
-    ValueError for an area outside (0, 1) or a scale that is not positive.
-
-    Examples
-    --------
-    Cosines do not know where a disk has its edge:
-
-    >>> import gahb, torch
-    >>> vectors = gahb.transforms.dct_vectors(256, 16, 16)
-    >>> share = gahb.harmonics.contour_share(vectors, gahb.images.disks(1, 16), torch.tensor([[0, 256]]))
-    >>> share.round(decimals=2)
-    tensor([[0.2000]])
-    """
-    if not 0 < area < 1:
-        raise ValueError(f"area must lie between 0 and 1, got {area!r}")
-    xx, _, yy = _structure_tensor(images, positive_number("scale", scale))
-    strength = interpolate((xx + yy)[:, None], images.shape[2:], mode="bilinear", align_corners=True).flatten(1)
-    near = torch.zeros_like(strength).scatter_(1, strength.topk(round(area * strength.shape[1])).indices, 1)
-    energy = vectors.square().sum(dim=2).flatten(2)
-    return band_means((energy * near[:, None]).sum(dim=2), cuts)
 
 
 def principal_cosines(a: Tensor, b: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .._files import checksum, read_tensors, replacing
+from .._files import checksum, read_tensors, replacing, shapes
 from .optimiser import Optimiser
 
 ADVICE = "remove it or give another file"
@@ -47,7 +47,7 @@ def restore(path: Path, network: nn.Module, optimiser: Optimiser, identity: dict
         raise ValueError(f"checkpoint {path} belongs to another run: it was made with {metadata.get('identity')}, "
                          f"this run asks for {json.dumps(identity)}; {ADVICE}")
     weights = _part(tensors, "network")
-    if _shapes(weights) != _shapes(network.state_dict()):
+    if shapes(weights) != shapes(network.state_dict()):
         raise ValueError(f"checkpoint {path} belongs to another network; {ADVICE}")
     network.load_state_dict(weights)
     optimiser.restore(_part(tensors, "optimizer"))
@@ -58,7 +58,3 @@ def restore(path: Path, network: nn.Module, optimiser: Optimiser, identity: dict
 def _part(tensors: dict, name: str) -> dict:
     before = f"{name}."
     return {key.removeprefix(before): value for key, value in tensors.items() if key.startswith(before)}
-
-
-def _shapes(tensors: dict) -> dict:
-    return {key: tuple(value.shape) for key, value in tensors.items()}

@@ -20,7 +20,7 @@ from .._validate import positive_int
 from . import checkpoint as checkpoints
 from .method import Method
 from .optimiser import Optimiser
-from .processes import agreed, leads, mean, team
+from .processes import from_leader, leads, mean, team
 
 EVERY = 500  # steps between entries of the log, and between checkpoints
 
@@ -68,7 +68,7 @@ def follow(
     ticks = bar(run.train(first), initial=first, total=steps, progress=progress and leads(), desc=name, unit="step")
     for step, loss in ticks:
         total = total + loss
-        stop = step < steps and until is not None and (step in recorded or team() is None) and agreed(until())
+        stop = step < steps and until is not None and (step in recorded or team() is None) and from_leader(until())
         if step in recorded:
             average, total, since = mean(total) / (step - since), 0.0, step
             if not math.isfinite(average):
@@ -95,7 +95,7 @@ def _resume(run: Run, path: Path, log: list[dict]) -> tuple[int, Tensor | float]
     if path.exists():
         first, total = checkpoints.restore(path, run.network, run.optimiser, run.identity(), log)
         total = total.to(next(run.network.parameters()).device)
-    if (leading := agreed(first)) != first:
+    if (leading := from_leader(first)) != first:
         raise ValueError(f"checkpoint must be one file that all processes see, got {path} at step {leading} in "
                          f"the first process and {first} in process {team().global_rank if team() else 0}")
     return first, total

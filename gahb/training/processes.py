@@ -43,7 +43,7 @@ def leads() -> bool:
     return team() is None or team().is_global_zero
 
 
-def agreed(value):
+def from_leader(value):
     """What the leading process has as `value`: known to all only when every process has come here."""
     return value if team() is None else team().broadcast(value)
 

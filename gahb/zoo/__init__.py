@@ -23,7 +23,7 @@ from torch import nn
 
 from .._files import cache_dir, root
 from .._validate import InputError, suggestion
-from ..training.processes import agreed, leads
+from ..training.processes import from_leader, leads
 from . import recipes, twins
 from .published import load_published as load_published
 from .recipes import Recipe
@@ -154,7 +154,7 @@ def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: boo
     place.mkdir(parents=True, exist_ok=True)
     target = Path(out) if out is not None else place / f"{recipe.hash}.safetensors"
     with FileLock(place / f"{recipe.hash}.lock") if leads() else nullcontext():
-        if not agreed(target.exists()):
+        if not from_leader(target.exists()):
             checkpoint, log = target.with_suffix(".checkpoint"), []
             content = dict(name=recipe.name, network=recipe.network, images=recipe.images, training=recipe.training,
                            made_with=dict(torch=torch.__version__, threads=torch.get_num_threads()))
@@ -168,7 +168,7 @@ def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: boo
                 checkpoint.unlink(missing_ok=True)
         elif leads():
             _read(target, recipe)  # that it is what was asked for
-        agreed(None)  # the others wait until the file is there
+        from_leader(None)  # the others wait until the file is there
     return target
 
 

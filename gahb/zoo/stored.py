@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .._files import checksum, read_tensors, replacing
+from .._files import checksum, read_tensors, replacing, shapes
 from ..denoisers.networks import BFCNN, UNet
 from ..fields import NeuralField
 
@@ -67,7 +67,7 @@ def _network_for(weights: dict[str, Tensor], specification: dict) -> nn.Module |
         return None
     with torch.device("meta"), _NoInitialWeights():
         network = build(specification)
-    return network if _shapes(network.state_dict()) == _shapes(weights) else None
+    return network if shapes(network.state_dict()) == shapes(weights) else None
 
 
 class _NoInitialWeights(TorchFunctionMode):
@@ -100,7 +100,7 @@ def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: li
     """
     if "network" not in recipe:
         raise ValueError(f"recipe must say network: {{kind: …}}, got {sorted(recipe)}")
-    if _shapes(build(recipe["network"]).state_dict()) != _shapes(network.state_dict()):
+    if shapes(build(recipe["network"]).state_dict()) != shapes(network.state_dict()):
         raise ValueError(f"recipe says network {recipe['network']}, but the weights given do not fit it")
     weights = {
         key: value.detach().cpu().half().clone(memory_format=torch.contiguous_format)
@@ -115,7 +115,3 @@ def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: li
         save_file(weights, partial, metadata=metadata)
         partial.chmod(0o644)  # readable by all: it is data to be shared
     return Path(path)
-
-
-def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
-    return {key: value.shape for key, value in weights.items()}

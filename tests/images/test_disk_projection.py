@@ -78,7 +78,7 @@ def test_more_starts_find_nothing_nearer():
         _, y = noisy(4, 10, sigma)
         few, many = project(y), project(y, starts=16)
         assert float((few.distance - many.distance).max()) < 1e-6
-        assert bool((many.second >= many.distance).all()) and int(few.agreed.min()) >= 1
+        assert bool((many.second >= many.distance).all()) and int(few.starts.min()) >= 1
 
 
 def test_the_border_of_the_class():

@@ -47,7 +47,6 @@ MEASURES = {
     "frequency": lambda e, x, c: harmonics.frequency(e, c),
     "alignment": lambda e, x, c: harmonics.alignment(e, x, c),
     "along": lambda e, x, c: harmonics.frequency_along(e, x, c),
-    "share": lambda e, x, c: harmonics.contour_share(e, x, c),
 }
 
 
@@ -131,12 +130,9 @@ def test_the_tangent_vectors_of_a_disk_follow_its_contour():
                             disk(size, 0.3 + step) - disk(size, 0.3 - step), x, 1 - x], dim=1)
     e = torch.linalg.qr(tangents[0].reshape(5, -1).T).Q.T.reshape(1, 5, 1, size, size)
     c = all_of(e)
-    own, share = harmonics.alignment(e, x, c).item(), harmonics.contour_share(e, x, c).item()
-    assert own > 0.9
-    assert share > 0.5  # 3 of the 5 live on the edge, which has less than a fifth of the pixels
+    assert harmonics.alignment(e, x, c).item() > 0.9
     cosines, many = gahb.transforms.dct_vectors(100, size, size).double(), torch.tensor([[0, 100]])
     assert abs(harmonics.alignment(cosines, x, many).item()) < 0.1
-    assert harmonics.contour_share(cosines, x, many).item() == pytest.approx(0.2, abs=0.04)
     ring = (x * (1 - x))[:, None]  # harmonics of order m on the ring oscillate m times around it
     i, j = torch.meshgrid(*[torch.arange(size, dtype=F64) - (size - 1) / 2] * 2, indexing="ij")
     angle = torch.atan2(i, j)
@@ -146,21 +142,6 @@ def test_the_tangent_vectors_of_a_disk_follow_its_contour():
     torch.testing.assert_close(around, expected, rtol=0.03, atol=0)
     aligned = harmonics.alignment(orders, x, torch.tensor([[0, 1, 2, 3]]))[0]
     assert bool((aligned.diff() < 0).all())
-
-
-def test_the_share_near_contours():
-    x, size = disk(32), 32
-    near = torch.zeros(1, 1, 1, size, size, dtype=F64)
-    ring = x * (1 - x)
-    near.view(-1)[ring.flatten().argmax()] = 1
-    centre = torch.zeros_like(near)
-    centre[..., 16, 16] = 1
-    e, cuts = torch.cat([near, centre], dim=1), torch.tensor([[0, 1, 2]])
-    assert harmonics.contour_share(e, x, cuts).tolist() == [[1, 0]]
-    complete = torch.eye(size**2, dtype=F64).reshape(1, -1, 1, size, size)
-    for area in (0.2, 0.35):  # a complete basis has the share of the area
-        share = harmonics.contour_share(complete, x, all_of(complete), area=area).item()
-        assert share == pytest.approx(area, abs=1 / size**2)
 
 
 def test_cuts_fall_into_the_clearest_gaps():
@@ -257,8 +238,6 @@ def test_a_trained_network_is_harmonic_and_adaptive_and_an_untrained_one_is_not(
 
 def test_refuses():
     e, x, c = orthonormal(1, 3, 8), normal(1, 1, 8, 8), torch.tensor([[0, 3]])
-    with pytest.raises(ValueError, match="area must lie between 0 and 1, got 1"):
-        harmonics.contour_share(e, x, c, area=1)
     with pytest.raises(ValueError, match="scale must be a positive number, got 0"):
         harmonics.alignment(e, x, c, scale=0)
     with pytest.raises(ValueError, match="amplitude must be a positive number, got -1"):

@@ -24,7 +24,7 @@ from gahb import training, zoo
 from gahb.cli import main as command
 from gahb.denoisers import networks
 from gahb.training.batches import draw
-from gahb.training.processes import agreed, leads, team
+from gahb.training.processes import from_leader, leads, team
 from gahb.zoo import recipes
 
 SETTINGS = dict(steps=20, batch=8, seed=3, every=4, polish=0.3, optimiser="adam", learning_rate=3e-3, progress=False)
@@ -81,7 +81,7 @@ def main(folder: Path) -> None:
             gahb.fit(network(), stream, **SETTINGS | dict(batch=7))
         with pytest.raises(ValueError, match=r"images\(n, start\) must return n = 4 images, got 8"):
             gahb.fit(network(), lambda n, start: stream(8, 0), **SETTINGS)
-        assert agreed(team().global_rank) == 0 and leads() == (team().global_rank == 0)
+        assert from_leader(team().global_rank) == 0 and leads() == (team().global_rank == 0)
         gahb.fit(network(), dying, checkpoint=folder / "killed", **SETTINGS)
         raise AssertionError("nobody was killed")
     gahb.fit(network(), stream, checkpoint=folder / "killed", **SETTINGS)
@@ -195,15 +195,15 @@ def test_shares_make_up_the_batch():
 
 
 def test_a_checkpoint_that_not_all_see_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(training.course, "agreed", lambda first: 16)
+    monkeypatch.setattr(training.course, "from_leader", lambda first: 16)
     with pytest.raises(ValueError, match="checkpoint must be one file that all processes see, got .*here at step 16 in "
                                          "the first process and 0 in process 0"):
         gahb.fit(network(), stream, checkpoint=tmp_path / "here", **SETTINGS)
 
 
 def test_alone_nothing_of_it_is_imported():
-    script = ("import sys, torch, gahb; from gahb.training.processes import agreed, leads, team; "
-              "assert team() is None and leads() and agreed(3) == 3; print('lightning_fabric' in sys.modules)")
+    script = ("import sys, torch, gahb; from gahb.training.processes import from_leader, leads, team; "
+              "assert team() is None and leads() and from_leader(3) == 3; print('lightning_fabric' in sys.modules)")
     out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert out.stdout == "False\n"
 
