@@ -169,14 +169,19 @@ def positive_number(name: str, value) -> float:
 
 def check_request(n, size, *, seed, start, device=None) -> None:
     """Checks the arguments common to all image classes."""
-    import torch
-
     for name, value, least in (("n", n, 1), ("size", size, 1), ("seed", seed, 0), ("start", start, 0)):
         positive_int(name, value, at_least=least)
     if seed >= 1 << 64:
         raise ValueError(f"seed must be an integer below 2**64, got {seed}")
     if start + n >= (1 << 63) - 1:
         raise ValueError(f"start + n must be below 2**63 - 1, got start = {start} and n = {n}")
+    check_device(device)
+
+
+def check_device(device) -> None:
+    """A device of this machine, or None for the CPU."""
+    import torch
+
     try:
         torch.zeros(1, device=device)
     except Exception as error:  # torch has many: no such device, a build without it, none on the machine

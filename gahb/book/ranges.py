@@ -59,6 +59,11 @@ def check(chapter: Chapter, values: Mapping[str, Any]) -> None:
             raise InputError(f"parameter {name} of {chapter.stem} must be {_said(rules, values)}, got {values[name]!r}")
 
 
+def folders(chapter: Chapter, values: Mapping[str, Any]) -> dict[str, str]:
+    """The folders that a chapter reads, by the names of their parameters: those that are not left empty."""
+    return {name: values[name] for name, rules in load(chapter).items() if "folder" in rules and values[name]}
+
+
 def load(chapter: Chapter) -> dict[str, dict[str, Any]]:
     """The rules for the parameters of a chapter, by name; {} where there are none. InputError for a wrong file."""
     import yaml

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import wraps
 
 import click
@@ -29,6 +30,20 @@ def checked(run):
         try:
             return run(*arguments, **options)
         except (ValueError, FloatingPointError) as error:
-            raise InputError(str(error)) from error
+            raise InputError(in_words_of_the_command(error)) from error
 
     return checked
+
+
+def in_words_of_the_command(error: Exception) -> str:
+    """What is wrong, with the argument named as on the command line: `--held-out`, and not `held_out`.
+
+    So is the entry of a recipe that the command itself has made of an argument.
+    """
+    said, context = str(error), click.get_current_context(silent=True)
+    name, must, rest = re.match(r"(?:recipe \S+: \w+\.)?(\w*)( must | needs |)(.*)", said, re.DOTALL).groups()
+    for parameter in context.command.params if context and must else ():
+        if parameter.name == name:
+            option = isinstance(parameter, click.Option)
+            return f"{parameter.opts[0] if option else parameter.metavar or name.upper()}{must}{rest}"
+    return said

@@ -18,6 +18,7 @@ from its checkpoint at another one.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,7 +26,7 @@ import click
 import yaml
 
 from .commands import Commands, checked
-from .training import Deadline, train
+from .training import GOES_ON, UNFINISHED, Deadline, train
 
 
 @click.group("zoo", cls=Commands)
@@ -88,8 +89,12 @@ def _train(names: tuple[str, ...], executor: str | None, minutes: float | None) 
     recipes = [zoo.recipe(name) for name in names]
     for recipe in recipes:  # all before any is trained
         recipe.check()
-    _, _, failed = train(recipes, executor, None if minutes is None else Deadline.after(minutes))
-    return 1 if failed else 0
+    try:
+        _, left, failed = train(recipes, executor, None if minutes is None else Deadline.after(minutes))
+    except KeyboardInterrupt:
+        print(GOES_ON, file=sys.stderr)
+        raise
+    return 1 if failed else UNFINISHED if left else 0
 
 
 @command.command("verify")

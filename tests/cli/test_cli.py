@@ -121,6 +121,15 @@ def test_bad_input_is_one_line_and_runs_nothing(tree, tmp_path, capsys, argument
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["file"]
 
 
+def test_results_do_not_lie_among_the_images_that_a_chapter_reads(tree, tmp_path, capsys):
+    (tree / "notebooks" / "ranges.yaml").write_text("01_tiny: {folder: {folder: true}}")
+    images = tmp_path / "elsewhere" / "images"
+    images.mkdir()
+    assert cli.main(["rerun", "1", "-p", "folder", "images", "--out", "images/runs"]) == 2
+    said = "gahb: --out must lie outside folder, whose images would count what is written there, got images/runs and "
+    assert capsys.readouterr().err == f"{said}images\n" and not list(images.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
