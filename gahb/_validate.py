@@ -21,10 +21,14 @@ class MissingExtra(ImportError):  # noqa: N818
     """A part of gahb needs packages that `pip install gahb` alone does not bring."""
 
 
+def missing_modules(*modules: str) -> list[str]:
+    """Those of `modules` that are not installed."""
+    return [module for module in modules if find_spec(module) is None]
+
+
 def require_extra(extra: str, user: str, *modules: str) -> None:
     """Raise MissingExtra, which names the extra and how to install it, if one of `modules` is not installed."""
-    missing = [module for module in modules if find_spec(module) is None]
-    if missing:
+    if missing := missing_modules(*modules):
         raise MissingExtra(f"{user} needs the extra [{extra}]: pip install 'gahb[{extra}]' "
                            f"(not installed: {', '.join(missing)})")
 

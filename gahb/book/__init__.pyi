@@ -1,5 +1,4 @@
 from . import chapters as chapters
-from . import dependencies as dependencies
 from . import ledger as ledger
 from . import optimum as optimum
 from . import page as page
