@@ -108,8 +108,11 @@ def _text_holds(rules: dict[str, Any], value: str) -> bool:
         return value in _families(rules["recipe"])
     if value == "" or not {"folder", "file"} & set(rules):
         return True  # "" asks for what the chapter has itself
-    path = Path(value).expanduser()
-    return path.is_dir() if "folder" in rules else path.is_file()
+    if "file" in rules:
+        return Path(value).expanduser().is_file()
+    from ..images.folder import holds_images  # brings torch along
+
+    return holds_images(value)
 
 
 def _families(pattern: str) -> list[str]:
@@ -136,7 +139,7 @@ def _said(rules: dict[str, Any], values: Mapping[str, Any]) -> str:
         elif rule == "recipe":
             bounds.append(f"among {', '.join(_families(bound))}, which have recipes {bound.replace('*', 'NAME', 1)}")
         elif rule in _TEXTS:
-            bounds.append(f"a {rule} that is there, or ''")
+            bounds.append(f"a {'folder with images in it' if rule == 'folder' else 'file that is there'}, or ''")
     said = " and ".join(bounds)
     if not {"items", "least_items", "rising"} & set(rules):
         return said

@@ -24,6 +24,7 @@ from ..book.chapters import Chapter
 from ..book.page import html
 from . import checks
 from .claims import executed_in
+from .console import complain
 
 PACKAGES = ("ipykernel", "jupyter_client", "jupytext", "nbclient", "nbconvert", "nbformat", "papermill")
 
@@ -72,6 +73,8 @@ class Run:
         with replacing(self.page) as partial:
             partial.write_text(html(self.notebook), encoding="utf-8")
         _write_claims(self.notebook.parent, self.ledger)
+        for warning in running.warnings_of(self.notebook):
+            complain(f"warning: {warning}")
         if not quiet:
             for claim in running.claims_of(self.notebook):
                 print(claim)

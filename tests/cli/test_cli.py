@@ -125,9 +125,19 @@ def test_results_do_not_lie_among_the_images_that_a_chapter_reads(tree, tmp_path
     (tree / "notebooks" / "ranges.yaml").write_text("01_tiny: {folder: {folder: true}}")
     images = tmp_path / "elsewhere" / "images"
     images.mkdir()
+    assert cli.main(["rerun", "1", "-p", "folder", "images"]) == 2
+    assert "parameter folder of 01_tiny must be a folder with images in it, or '', got" in capsys.readouterr().err
+    (images / "1.png").touch()
     assert cli.main(["rerun", "1", "-p", "folder", "images", "--out", "images/runs"]) == 2
     said = "gahb: --out must lie outside folder, whose images would count what is written there, got images/runs and "
-    assert capsys.readouterr().err == f"{said}images\n" and not list(images.iterdir())
+    assert capsys.readouterr().err == f"{said}images\n" and len(list(images.iterdir())) == 1
+
+
+def test_what_a_run_warns_of_is_said_after_it(tree, capsys):
+    """Images that were left out, above all."""
+    write(tree, "01_tiny", CODE, "import warnings\nwarnings.warn('9 images read; skipped 1 unreadable file (a.png)')")
+    assert cli.main(["rerun", "1", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "gahb: warning: 9 images read; skipped 1 unreadable file (a.png)\n")
 
 
 @pytest.mark.parametrize(
