@@ -156,11 +156,17 @@ def test_the_environment_has_the_wheel_and_no_extra(run, environment):
 
 
 def test_the_example_of_the_readme(run, tmp_path):
+    """It runs, and every denoiser of it, the one that it trains too, leaves less noise than there was."""
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert "gahb.zoo.load(" in code and "gahb.adaptive_basis(" in code
     (tmp_path / "example.py").write_text(code)
     status, said = run("python", "-W", "error", "example.py")
     assert status == 0, said
+    tensors = re.findall(r"tensor\(\[(\d.*?)\]", said, re.DOTALL)
+    rows = [[float(number) for number in tensor.split(",")] for tensor in tensors]
+    curves = list(zip(rows[0:6:2], rows[1:6:2]))
+    assert len(curves) == 3 and all(len(after) == 3 for _, after in curves)
+    assert all(gained > given for before, after in curves for given, gained in zip(before, after)), said
     assert said.count("torch.Size([2, 1, 48, 48])") == 3
     assert "torch.Size([1, 4]) torch.Size([1, 4, 1, 48, 48])" in said
 
@@ -201,7 +207,8 @@ def test_all_names_can_be_looked_at_and_every_network_loads(run):
 
 
 def test_the_doctor_says_what_is_missing(run):
-    _, said = run("gahb", "doctor")
+    status, said = run("gahb", "doctor")
+    assert status == 0, said
     for name in ("python", "torch", "cuda", "zoo"):
         assert re.search(rf"^.? +{name} ", said, re.MULTILINE), said
     assert "no chapters found" in said

@@ -59,6 +59,18 @@ def check(chapter: Chapter, values: Mapping[str, Any]) -> None:
             raise InputError(f"parameter {name} of {chapter.stem} must be {_said(rules, values)}, got {values[name]!r}")
 
 
+def described(chapter: Chapter, values: Mapping[str, Any]) -> dict[str, str]:
+    """What is allowed of the parameters of a chapter, in words, where anything is forbidden.
+
+    >>> from pathlib import Path
+    >>> from gahb.book import chapters, ranges
+    >>> found = chapters.find(Path(), "miyasawa")
+    >>> ranges.described(found, chapters.parameters(found))["patch"]
+    'at least 16 and at most 148 and a multiple of 4'
+    """
+    return {name: _said(rules, values) for name, rules in load(chapter).items()}
+
+
 def folders(chapter: Chapter, values: Mapping[str, Any]) -> dict[str, str]:
     """The folders that a chapter reads, by the names of their parameters: those that are not left empty."""
     return {name: values[name] for name, rules in load(chapter).items() if "folder" in rules and values[name]}

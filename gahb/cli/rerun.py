@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from .._files import replacing
+from .._files import replacing, root
 from .._validate import InputError
 from ..book import chapters, ranges, running
 from ..book.chapters import Chapter
@@ -29,21 +29,59 @@ from .console import complain
 PACKAGES = ("ipykernel", "jupyter_client", "jupytext", "nbclient", "nbconvert", "nbformat", "papermill")
 
 
-@click.command("rerun")
-@click.argument("chapter")
+class _Pairs(click.Command):
+    """A command whose `-p` also takes NAME=VALUE: no name of a parameter has an equals sign."""
+
+    def parse_args(self, context: click.Context, words: list[str]) -> list[str]:
+        pairs: list[str] = []
+        for word in words:
+            named = re.match(r"(\w+)=", word) if pairs[-1:] == ["-p"] else None
+            pairs += [named[1], word[named.end():]] if named else [word]
+        return super().parse_args(context, pairs)
+
+
+@click.command("rerun", cls=_Pairs)
+@click.argument("chapter", required=False)
 @click.option("-p", "given", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter; may be repeated.")
+@click.option("--parameters", "listed", is_flag=True, help="Say what parameters the chapter has, and run nothing.")
 @click.option("--profile", default="book", metavar="NAME", help="smoke, book (the default) or paper.")
 @click.option("--out", default="runs", metavar="FOLDER", help="Where the results go (default: runs/).")
 @click.option("--force", is_flag=True, help="Replace files that are not results of gahb rerun.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
-def command(chapter: str, given: tuple, profile: str, out: str, force: bool, quiet: bool) -> int:
+def command(chapter: str | None, given: tuple, listed: bool, profile: str, out: str, force: bool, quiet: bool) -> int:
     """Run one chapter with your own parameters.
 
-    CHAPTER is its number, its name or its file: 1, miyasawa, 01_miyasawa. Its
-    notebook, its page and the claims of all runs there go into the folder of --out.
+    CHAPTER is its number, its name or its file: 1, miyasawa, 01_miyasawa; without it,
+    the chapters are listed. Its notebook, its page and the claims of all runs there go
+    into the folder of --out. It needs a clone of the book and the packages that run
+    chapters: pip install 'gahb[book]'.
     """
-    run(chapter, _once_each(given), profile, Path(out), force, quiet)
+    if chapter is None:
+        if given or listed:
+            raise click.UsageError("Missing argument 'CHAPTER'", click.get_current_context())
+        for found in chapters.chapters(root()):
+            print(f"{found.stem:<20} {chapters.title(found)}")
+    elif listed:
+        _list_parameters(chapter, profile)
+    else:
+        run(chapter, _once_each(given), profile, Path(out), force, quiet)
     return 0
+
+
+def _list_parameters(chapter: str, profile: str) -> None:
+    """Name, value in the profile, what is allowed, and what it is."""
+    clone = root()
+    found = chapters.find(clone, chapter)
+    values = chapters.profile_values(clone, profile, found)
+    said, allowed = chapters.comments(found), ranges.described(found, values)
+    print(f"{found.stem}, profile {profile}; change one with -p NAME VALUE")
+    for name, value in values.items():
+        if name == "profile":
+            continue
+        print(f"{name} = {value!r}")
+        about = [said[name], allowed.get(name) and f"must be {allowed[name]}"]
+        if any(about):
+            print(f"    {'; '.join(filter(None, about))}")
 
 
 def run(chapter: str, given: dict, profile: str, out: Path, force: bool = False, quiet: bool = False) -> Path:

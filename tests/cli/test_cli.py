@@ -16,6 +16,7 @@ from tiny_chapters import write
 
 import gahb
 from gahb import cli
+from gahb._validate import InputError
 from gahb.book import chapters, ledger
 from gahb.cli import doctor, rerun
 
@@ -73,6 +74,41 @@ def test_rerun_leaves_notebook_page_and_claims(tree, capsys, tmp_path):
     assert said.endswith("known before: nothing like it\nclaims 1: holds 1\n")
     assert cli.main(["claims", f"runs/{name}.ipynb", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [claim]
+
+
+def test_chapters_and_their_parameters_are_listed(tree, capsys):
+    assert cli.main(["rerun"]) == 0
+    assert capsys.readouterr().out == "01_tiny              01_tiny\n"
+    (tree / "notebooks" / "ranges.yaml").write_text("01_tiny: {sigma: {above: 0}, size: {at_least: 2}}")
+    assert cli.main(["rerun", "1", "--parameters", "--profile", "smoke"]) == 0
+    assert capsys.readouterr().out.startswith(
+        "01_tiny, profile smoke; change one with -p NAME VALUE\n"
+        "sigma = 0.1\n    noise level; must be above 0\n"
+        "size = 2\n    must be at least 2\n"
+        "levels = (0.1, 0.2)\n"
+    )
+    assert not list(tree.parent.rglob("runs"))
+
+
+def test_every_chapter_says_what_its_parameters_are(root, capsys):
+    for chapter in chapters.chapters(root):
+        assert cli.main(["rerun", chapter.name, "--parameters"]) == 0
+        said = capsys.readouterr().out
+        assert all(f"\n{name} = " in said for name in chapters.parameters(chapter) if name != "profile")
+
+
+def test_a_parameter_may_be_given_with_an_equals_sign(tree, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(rerun, "run", lambda chapter, given, *_: asked.append(given))
+    assert cli.main(["rerun", "1", "-p", "sigma=0.2", "-p", "folder", "a=b", "-p", "names=['c=d']", "--quiet"]) == 0
+    assert asked == [{"sigma": "0.2", "folder": "a=b", "names": "['c=d']"}]
+
+
+def test_a_parameters_cell_that_is_not_python_is_one_line(tree, capsys):
+    write(tree, "01_tiny", CODE, parameters="sigma = 0.1\nsize = = 3\nprofile = 'book'")
+    assert cli.main(["rerun", "1"]) == 2
+    said = "gahb: the parameters cell of 01_tiny is not Python: invalid syntax, in line 2 of the cell ('size = = 3')\n"
+    assert capsys.readouterr().err == said
 
 
 def test_rerun_in_a_profile(tree, tmp_path, capsys):
@@ -144,7 +180,8 @@ def test_what_a_run_warns_of_is_said_after_it(tree, capsys):
     ("arguments", "message"),
     [
         (["rerun", "1", "-p", "sigma"], "Option '-p' requires 2 arguments"),
-        (["rerun"], "Missing argument 'CHAPTER' (see gahb rerun --help)"),
+        (["rerun", "-p", "sigma", "1"], "Missing argument 'CHAPTER' (see gahb rerun --help)"),
+        (["rerun", "--parameters"], "Missing argument 'CHAPTER' (see gahb rerun --help)"),
         ([], "Missing command (see gahb --help)"),
         (["--verison"], "--version"),
         (["rerunn"], "no command 'rerunn'; did you mean rerun?"),
@@ -436,6 +473,38 @@ def test_doctor_names_what_is_missing(capsys, monkeypatch, tmp_path):
     assert any("the tests of the built pages are skipped" in line for line in said)
     assert any(line.startswith("  compiler") and line.endswith("none") for line in said)
     assert any(line.startswith("  node") and line.endswith("none") for line in said)
+
+
+def test_doctor_finds_nothing_wrong_where_only_the_package_is(capsys, monkeypatch):
+    """Outside a clone what runs chapters is missing, and need not be there."""
+    real = doctor.version
+
+    def version(package):
+        if package in ("papermill", "jupytext", "jupyter-book", "nbconvert", "jupyterlab"):
+            raise doctor.PackageNotFoundError(package)
+        return real(package)
+
+    def no_clone():
+        raise InputError("no chapters found")
+
+    monkeypatch.setattr(doctor, "version", version)
+    monkeypatch.setattr(doctor, "root", no_clone)
+    assert cli.main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "only for the chapters: pip install 'gahb[book]'" in said and "\n!" not in said
+    monkeypatch.setattr(doctor, "root", lambda: "clone")
+    assert cli.main(["doctor"]) == 1
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_doctor_tries_to_write_the_cache(capsys, monkeypatch, tmp_path, place):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GAHB_CACHE", str(tmp_path / place))
+    assert cli.main(["doctor"]) == 1
+    (line, meaning), = re.findall(r"^(! cache .*)\n(.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert line.endswith("cannot be written") and str(tmp_path / place) in meaning
+    assert "the environment variable GAHB_CACHE may name another folder" in meaning
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_command_does_not_import_torch_to_refuse():
