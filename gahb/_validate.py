@@ -7,6 +7,7 @@ import numbers
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
+from inspect import signature
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the command line refuses bad input without waiting for torch
@@ -37,19 +38,23 @@ def nearest_names(given: str, known: Iterable[str], most: int = 3) -> list[str]:
     """At most `most` names of `known` that are like `given`, the most similar first.
 
     Case does not matter, nor do hyphens in place of underscores. Names that
-    contain `given` count as like it.
+    contain `given` count as like it, and those of which it has the initials.
 
     >>> nearest_names("photo", ["disks", "photos", "faces-n10-first"])
     ['photos']
+    >>> nearest_names("lr", ["learning_rate", "steps"])
+    ['learning_rate']
     >>> nearest_names("elephant", ["disks", "photos"])
     []
     """
     plain = {name: name.lower().replace("_", "-") for name in known}
     wanted = str(given).lower().replace("_", "-")
+    initials = {name: "".join(part[:1] for part in plain[name].split("-")) for name in plain}
+    abbreviated = [name for name in plain if len(wanted) > 1 and wanted == initials[name]]
     similar = get_close_matches(wanted, set(plain.values()), n=most)
     near = sorted((name for name in plain if plain[name] in similar), key=lambda name: similar.index(plain[name]))
     near += [name for name in plain if wanted and wanted in plain[name] and name not in near]
-    return near[:most]
+    return list(dict.fromkeys(abbreviated + near))[:most]
 
 
 def suggestion(given: str, known: Iterable[str]) -> str:
@@ -155,6 +160,32 @@ def sigma_vector(sigma, y: Tensor) -> Tensor:
     if not (low > 0 and high < math.inf):
         raise ValueError(f"sigma must be positive and finite, got {(low, high) if high > low else low}")
     return vector
+
+
+def check_denoises(denoiser, name: str = "denoiser") -> None:
+    """Something that can be called as ``denoiser(y, sigma)``, and, if it is a network, in eval mode."""
+    import torch
+
+    if not callable(denoiser):
+        raise TypeError(f"{name} must be called as {name}(y, sigma=None), got {_a(type(denoiser).__name__)}, which "
+                        "cannot be called")
+    module = isinstance(denoiser, torch.nn.Module)
+    try:
+        taken = signature(denoiser.forward if module else denoiser)
+    except (TypeError, ValueError):  # of a compiled function: only a call can tell
+        taken = None
+    try:
+        if taken is not None:
+            taken.bind("y", "sigma")
+    except TypeError:
+        called = type(denoiser).__name__ if module else getattr(denoiser, "__name__", type(denoiser).__name__)
+        raise TypeError(f"{name} must be called as {name}(y, sigma=None), with or without the noise level, got "
+                        f"{called}{taken}") from None
+    check_eval(denoiser, name)
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
 
 
 def check_eval(denoiser, name: str = "denoiser") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .._files import naming, root, scratch_folder
+from .._files import nearest_present, root
 from .._validate import InputError, MissingExtra, require_extra
 
 
@@ -39,17 +39,6 @@ def outside(out: Path, sets: Mapping[str, str | Path]) -> None:
 
 def folder(out: Path) -> None:
     """--out is a folder, or can become one."""
-    there = _nearest(out)
+    there = nearest_present(out)
     if not there.is_dir():
         raise InputError(f"--out must be a folder, and {there} is a file")
-
-
-def writable(out: Path) -> None:
-    """OSError that names `out`, now and not after hours of work, if nothing can be written there; leaves nothing."""
-    with naming(out), scratch_folder(_nearest(out) / "check"):
-        pass
-
-
-def _nearest(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there."""
-    return next(place for place in (path, *path.parents, *path.absolute().parents) if place.exists())

@@ -7,7 +7,7 @@ from functools import wraps
 
 import click
 
-from .._validate import InputError, suggestion
+from .._validate import InputError, nearest_names, suggestion
 
 
 class Commands(click.Group):
@@ -18,8 +18,16 @@ class Commands(click.Group):
 
     def resolve_command(self, context: click.Context, words: list[str]):
         if self.get_command(context, words[0]) is None and not words[0].startswith("-"):
-            raise InputError(f"no command {words[0]!r}; {suggestion(words[0], self.list_commands(context))}")
+            names = self.list_commands(context)
+            near = nearest_names(words[0], names + self._below(context))
+            raise InputError(f"no command {words[0]!r}; {suggestion(words[0], near or names)}")
         return super().resolve_command(context, words)
+
+    def _below(self, context: click.Context) -> list[str]:
+        """The commands of the groups in this one, as they are called from here: `zoo train`."""
+        groups = {name: self.get_command(context, name) for name in self.list_commands(context)}
+        return [f"{name} {each}" for name, group in groups.items() if isinstance(group, click.Group)
+                for each in group.list_commands(context)]
 
 
 def checked(run):

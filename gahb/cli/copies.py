@@ -18,6 +18,7 @@ from pathlib import Path
 
 import click
 
+from .._files import check_writable
 from .._validate import InputError, positive_int
 from . import checks
 from .commands import checked
@@ -56,7 +57,7 @@ def command(samples: str, train: str, held_out: str | None, size: int | None, co
     checks.outside(folder, paths)
     _check_folder(folder, force)
     _check_request(size, augment, level, device)
-    checks.writable(folder)
+    check_writable(folder)
     try:
         images = _read(paths, size, 3 if colour else 1, quiet)
         _report(images, paths, folder, augment, level, device, quiet)

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import click
 
-from .._files import cache_dir, explained, root
+from .._files import cache_dir, check_writable, explained, root
 from .._validate import InputError
-from . import checks
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -184,7 +183,7 @@ def _folders() -> list[Finding]:
 def _cache() -> Finding:
     cache = cache_dir()
     try:
-        checks.writable(cache)
+        check_writable(cache)
     except OSError as error:
         return Finding("cache", "cannot be written", explained(error), ok=False)
     files = [path for path in cache.rglob("*") if path.is_file()] if cache.is_dir() else []

@@ -22,7 +22,7 @@ from time import perf_counter
 
 import click
 
-from .._files import replacing
+from .._files import check_writable, replacing
 from .._validate import InputError
 from ..book import chapters
 from ..book.running import glued
@@ -96,7 +96,7 @@ def command(folder: Path, size: int, counts: tuple[int, ...], minutes: float, gr
     every = _counts(recipes)
     for some in range(2, len(every) + 1):  # whichever of them time allows
         chapter_on(every[:some])
-    checks.writable(out.expanduser())
+    check_writable(out.expanduser())
     twins.keep(recipes)
     try:
         return _train_and_run(recipes, jobs, until, minutes, chapter_on, out.expanduser(), quiet)

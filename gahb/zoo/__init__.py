@@ -305,7 +305,7 @@ def _elsewhere() -> str:
     try:
         root()
     except InputError:
-        return "; networks of the chapters lie in a clone of the book"
+        return " (networks of the chapters lie in a clone of the book)"
     return ""
 
 

@@ -186,6 +186,8 @@ def test_what_a_run_warns_of_is_said_after_it(tree, capsys):
         (["--verison"], "--version"),
         (["rerunn"], "no command 'rerunn'; did you mean rerun?"),
         (["dance"], "no command 'dance'; there are: claims, copies, doctor, rerun, transition, zoo"),
+        (["train", "x"], "no command 'train'; did you mean zoo train?"),
+        (["verify"], "no command 'verify'; did you mean zoo verify?"),
         (["zoo", "lst"], "no command 'lst'; did you mean list?"),
         (["zoo"], "Missing command (see gahb zoo --help)"),
         (["zoo", "train"], "Missing argument 'RECIPE...' (see gahb zoo train --help)"),
@@ -415,8 +417,8 @@ def test_full_standard_output_is_one_line(tree):
 
 def test_a_folder_that_cannot_be_made_is_one_line_with_the_path(tree, tmp_path, capsys):
     (tmp_path / "elsewhere" / "file").touch()
-    assert cli.main(["rerun", "1", "--out", "file/runs"]) == 1
-    assert capsys.readouterr().err == "gahb: file/runs: Not a directory\n"
+    assert cli.main(["rerun", "1", "--out", "file/runs"]) == 2
+    assert capsys.readouterr().err == "gahb: --out must be a folder, and file is a file\n"
 
 
 def test_a_cache_that_cannot_be_written_names_the_way_round(tmp_path, capsys, monkeypatch):
@@ -425,7 +427,7 @@ def test_a_cache_that_cannot_be_written_names_the_way_round(tmp_path, capsys, mo
     (tmp_path / "file").touch()
     monkeypatch.setenv("GAHB_CACHE", str(tmp_path / "file" / "cache"))
     monkeypatch.setattr(zoo, "names", list)
-    assert cli.main(["zoo", "train", "calpha-2"]) == 1
+    assert cli.main(["zoo", "train", "calpha-2", "--again"]) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"gahb: {tmp_path}/file/cache/zoo: Not a directory; the environment variable GAHB_CACHE")
     assert said.count("\n") == 1

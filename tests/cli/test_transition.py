@@ -115,7 +115,7 @@ def test_two_sizes_at_least_as_far_as_they_fit():
     (["--steps", "0"], r"--steps must be an integer of at least 1, got 0"),
     (["--groups", "nowhere.txt"], r"--groups must be a file with lines NAME GROUP, got /.*nowhere.txt, which is not "),
     (["--groups", "persons.csv"], r"--groups must have a line NAME GROUP .*/persons.csv has '00.png,person0'"),
-    (["--groups", "My pictures/00.png"], r"--groups must be a file with lines NAME GROUP, .*/00.png is no text in UTF-8"),
+    (["--groups", "My pictures/00.png"], r"--groups must be a file with lines NAME GROUP, .*00.png is no text"),
     (["--groups", "some.txt"], r"--groups must name a group for each image, and /.*some.txt has none for 01.png"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_before_anything_is_trained(pictures, ran, capsys, monkeypatch, more, said):

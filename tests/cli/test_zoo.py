@@ -321,6 +321,22 @@ def test_a_file_of_weights_is_no_recipe(shipped, cache, tmp_path, capsys):
         zoo.train(zoo.recipe("tiny"), "tiny.st")
 
 
+def test_a_training_that_time_ends_is_not_done(shipped, cache, capsys, monkeypatch):
+    """Exit code 3, and 130 for Ctrl-C; both say that the same command goes on."""
+    write(shipped)
+    assert main(["zoo", "train", "tiny", "--minutes", "1e-9"]) == 3
+    assert "left: tiny (not begun). The same command goes on from here." in capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        patch.setattr(recipes.Recipe, "train", interrupted)
+        assert main(["zoo", "train", "tiny"]) == 130
+    assert capsys.readouterr().err == "gahb: stopped; the same command goes on from here\ngahb: interrupted\n"
+    assert main(["zoo", "train", "tiny", "--minutes", "10"]) == 0
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
 def test_what_ships_is_trained_again_only_where_that_is_said(shipped, cache, capsys):
     zoo.train(recipes.read(write(shipped)), shipped / "tiny.safetensors", progress=False)
     assert main(["zoo", "train", "tiny"]) == 0
