@@ -42,8 +42,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
                 os.fsync(file.fileno())  # on the disk before the old file goes
             os.replace(partial, path)  # atomic
     except OSError as error:
-        hidden = str(path.with_name(f".{path.name}."))
-        if error.errno and (error.filename is None or str(error.filename).startswith(hidden)):
+        if error.errno and error.filename is None:
             raise _system_error(error.errno, path) from error
         raise
     except Exception as error:  # safetensors wraps the system's error in one of its own
@@ -56,6 +55,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 def scratch_folder(path: str | os.PathLike) -> Iterator[Path]:
     """A folder beside `path` in which to prepare what will lie at `path`; removed at the end of the block.
 
+    Errors of the system in it name `path`, since nobody has asked for the folder.
     Its writer holds a lock in it. A folder whose lock is free was left by a
     writer that was killed; the next writer beside it removes it, once it is
     a minute old: the lock of a younger one may be about to be taken.
@@ -68,12 +68,31 @@ def scratch_folder(path: str | os.PathLike) -> Iterator[Path]:
             if time.time() - left.stat().st_mtime > _YOUNG:
                 with FileLock(left / "lock", timeout=0):
                     shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_SCRATCH))
+    with naming(path):
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_SCRATCH))
     try:
         with FileLock(folder / "lock"):
             yield folder
+    except OSError as error:
+        if error.errno and error.filename and Path(os.fsdecode(error.filename)).is_relative_to(folder):
+            raise _system_error(error.errno, path) from error
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_writable(folder: str | os.PathLike) -> None:
+    """OSError that names the folder, now and not after hours of work, if nothing can be written there.
+
+    The folder need not be there yet; nothing is left in it.
+    """
+    with naming(Path(folder)), scratch_folder(nearest_present(Path(folder)) / "check"):
+        pass
+
+
+def nearest_present(path: Path) -> Path:
+    """The path, or the nearest one above it that is there."""
+    return next(place for place in (path, *path.parents, *path.absolute().parents) if place.exists())
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import numbers
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
+from inspect import signature
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the command line refuses bad input without waiting for torch
@@ -21,10 +22,14 @@ class MissingExtra(ImportError):  # noqa: N818
     """A part of gahb needs packages that `pip install gahb` alone does not bring."""
 
 
+def missing_modules(*modules: str) -> list[str]:
+    """Those of `modules` that are not installed."""
+    return [module for module in modules if find_spec(module) is None]
+
+
 def require_extra(extra: str, user: str, *modules: str) -> None:
     """Raise MissingExtra, which names the extra and how to install it, if one of `modules` is not installed."""
-    missing = [module for module in modules if find_spec(module) is None]
-    if missing:
+    if missing := missing_modules(*modules):
         raise MissingExtra(f"{user} needs the extra [{extra}]: pip install 'gahb[{extra}]' "
                            f"(not installed: {', '.join(missing)})")
 
@@ -33,19 +38,23 @@ def nearest_names(given: str, known: Iterable[str], most: int = 3) -> list[str]:
     """At most `most` names of `known` that are like `given`, the most similar first.
 
     Case does not matter, nor do hyphens in place of underscores. Names that
-    contain `given` count as like it.
+    contain `given` count as like it, and those of which it has the initials.
 
     >>> nearest_names("photo", ["disks", "photos", "faces-n10-first"])
     ['photos']
+    >>> nearest_names("lr", ["learning_rate", "steps"])
+    ['learning_rate']
     >>> nearest_names("elephant", ["disks", "photos"])
     []
     """
     plain = {name: name.lower().replace("_", "-") for name in known}
     wanted = str(given).lower().replace("_", "-")
+    initials = {name: "".join(part[:1] for part in plain[name].split("-")) for name in plain}
+    abbreviated = [name for name in plain if len(wanted) > 1 and wanted == initials[name]]
     similar = get_close_matches(wanted, set(plain.values()), n=most)
     near = sorted((name for name in plain if plain[name] in similar), key=lambda name: similar.index(plain[name]))
     near += [name for name in plain if wanted and wanted in plain[name] and name not in near]
-    return near[:most]
+    return list(dict.fromkeys(abbreviated + near))[:most]
 
 
 def suggestion(given: str, known: Iterable[str]) -> str:
@@ -153,6 +162,32 @@ def sigma_vector(sigma, y: Tensor) -> Tensor:
     return vector
 
 
+def check_denoises(denoiser, name: str = "denoiser") -> None:
+    """Something that can be called as ``denoiser(y, sigma)``, and, if it is a network, in eval mode."""
+    import torch
+
+    if not callable(denoiser):
+        raise TypeError(f"{name} must be called as {name}(y, sigma=None), got {_a(type(denoiser).__name__)}, which "
+                        "cannot be called")
+    module = isinstance(denoiser, torch.nn.Module)
+    try:
+        taken = signature(denoiser.forward if module else denoiser)
+    except (TypeError, ValueError):  # of a compiled function: only a call can tell
+        taken = None
+    try:
+        if taken is not None:
+            taken.bind("y", "sigma")
+    except TypeError:
+        called = type(denoiser).__name__ if module else getattr(denoiser, "__name__", type(denoiser).__name__)
+        raise TypeError(f"{name} must be called as {name}(y, sigma=None), with or without the noise level, got "
+                        f"{called}{taken}") from None
+    check_eval(denoiser, name)
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
+
+
 def check_eval(denoiser, name: str = "denoiser") -> None:
     """A network in training mode normalises by its batch: it is not one fixed function."""
     import torch
@@ -169,14 +204,19 @@ def positive_number(name: str, value) -> float:
 
 def check_request(n, size, *, seed, start, device=None) -> None:
     """Checks the arguments common to all image classes."""
-    import torch
-
     for name, value, least in (("n", n, 1), ("size", size, 1), ("seed", seed, 0), ("start", start, 0)):
         positive_int(name, value, at_least=least)
     if seed >= 1 << 64:
         raise ValueError(f"seed must be an integer below 2**64, got {seed}")
     if start + n >= (1 << 63) - 1:
         raise ValueError(f"start + n must be below 2**63 - 1, got start = {start} and n = {n}")
+    check_device(device)
+
+
+def check_device(device) -> None:
+    """A device of this machine, or None for the CPU."""
+    import torch
+
     try:
         torch.zeros(1, device=device)
     except Exception as error:  # torch has many: no such device, a build without it, none on the machine

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ._validate import check_eval
+from ._validate import check_denoises
 
 
 @runtime_checkable
@@ -48,16 +48,17 @@ class Denoiser(Protocol):
 
 
 def denoise(denoiser: Denoiser, y: Tensor, sigma: float | Tensor | None = None, *, name: str = "denoiser") -> Tensor:
-    """``denoiser(y, sigma)``, checked: training mode, shape, dtype, device, and finite values.
+    """``denoiser(y, sigma)``, checked: arguments, training mode, shape, dtype, device, and finite values.
 
     `name` is what the messages call the denoiser.
 
     Raises
     ------
     ValueError for a network in training mode, or an answer that is not finite
-    or not shaped, typed and placed like y; TypeError for one that is no tensor.
+    or not shaped, typed and placed like y; TypeError for one that is no tensor, and
+    for what cannot be called with y and sigma.
     """
-    check_eval(denoiser, name)
+    check_denoises(denoiser, name)
     return check_output(denoiser(y, sigma), y, name)
 
 

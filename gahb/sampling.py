@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ._points import per_point
 from ._progress import bar
-from ._validate import check_eval, check_sigma_range, positive_int, positive_number
+from ._validate import check_denoises, check_sigma_range, positive_int, positive_number
 from .contract import Denoiser, denoise, is_blind
 from .denoisers.closed_form import Gaussian
 from .inverse import Given, Measure
@@ -178,7 +178,7 @@ def sample(
     >>> bool((means(drawn) - means(x)).abs().max() < 0.01)
     True
     """
-    check_eval(denoiser)
+    check_denoises(denoiser)
     positive_int("n", n)
     positive_int("seed", seed, at_least=0)
     positive_int("batch", batch)

@@ -44,6 +44,9 @@ WRONG = {
     "device": (lambda y, sigma=None: y.to("meta"), ValueError, "must return the device of y, cpu, got meta"),
     "finite": (lambda y, sigma=None: y * torch.nan, ValueError, r"finite values, got NaN or infinity in (\d+) of \1"),
     "tensor": (lambda y, sigma=None: (y, y), TypeError, "must return a tensor, got tuple"),
+    "arguments": (lambda y: y, TypeError, r"called as denoiser\(y, sigma=None\), with or .* got <lambda>\(y\)"),
+    "network": (torch.nn.Identity(), TypeError, r"called as denoiser\(y, sigma=None\), with or .* got Identity\(input"),
+    "no denoiser": (X, TypeError, "called as denoiser\\(y, sigma=None\\), got a Tensor, which cannot be called"),
     "training": (gahb.UNet(4, 1), ValueError, "denoiser is in training mode; call denoiser.eval"),
 }
 

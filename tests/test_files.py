@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gahb._files import cache_dir, checksum, explained, replacing, root
+from gahb._files import cache_dir, check_writable, checksum, explained, replacing, root, scratch_folder
 from gahb._validate import InputError
 
 
@@ -144,6 +144,34 @@ def test_a_folder_that_may_not_be_written(tmp_path):
     finally:
         tmp_path.chmod(0o700)
     assert explained(failed.value) == f"{tmp_path / 'a.txt'}: Permission denied"
+
+
+def refuses(*_, **__):
+    raise PermissionError(13, "Permission denied", "/somewhere/.hidden.scratch")
+
+
+@pytest.mark.parametrize("name", ["tempfile.mkdtemp", "gahb._files.FileLock"])
+def test_no_error_names_a_scratch_folder(tmp_path, monkeypatch, name):
+    """Nobody has asked for one: the file that was to be written is named."""
+    def full(path, *_, **__):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(name, refuses if "mkdtemp" in name else full)
+    for write in (replacing, scratch_folder):
+        with pytest.raises(OSError) as failed, write("a.txt"):
+            pass
+        assert explained(failed.value).startswith("a.txt: ") and "scratch" not in explained(failed.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_whether_a_folder_can_be_written_is_tried(tmp_path, monkeypatch):
+    check_writable(tmp_path / "not" / "there yet")
+    assert os.listdir(tmp_path) == []
+    monkeypatch.setattr("tempfile.mkdtemp", refuses)
+    with pytest.raises(PermissionError) as failed:
+        check_writable(tmp_path / "not" / "there yet")
+    assert explained(failed.value) == f"{tmp_path}/not/there yet: Permission denied"
 
 
 def test_the_home_folder_in_the_name_of_the_cache(tmp_path, monkeypatch):

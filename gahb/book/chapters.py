@@ -6,9 +6,11 @@ Nothing here runs a chapter or writes a file.
 from __future__ import annotations
 
 import ast
+import io
 import json
 import math
 import re
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,19 @@ def source(chapter: Chapter):
     return notebook
 
 
+def title(chapter: Chapter) -> str:
+    """The chapter's first heading.
+
+    >>> from pathlib import Path
+    >>> from gahb.book.chapters import find, title
+    >>> title(find(Path(), "projection"))
+    'Denoising as projection'
+    """
+    text = Path(chapter.path).read_text(encoding="utf-8")
+    found = re.search(r"^# (.+)$", text, re.MULTILINE) if Path(chapter.path).suffix == ".md" else None
+    return found[1].strip() if found else chapter.name
+
+
 def parameters(chapter: Chapter) -> dict[str, Any]:
     """Defaults, in order, from the cell tagged `parameters`: plain literals, `profile` among them.
 
@@ -83,7 +98,7 @@ def parameters(chapter: Chapter) -> dict[str, Any]:
     0.1
     """
     values = {}
-    for statement in ast.parse(_parameters_cell(chapter)).body:
+    for statement in _statements(chapter):
         try:
             (target,) = statement.targets
             values[target.id] = ast.literal_eval(statement.value)
@@ -95,6 +110,35 @@ def parameters(chapter: Chapter) -> dict[str, Any]:
     if not isinstance(values.get("profile"), str):
         raise InputError(f'the parameters cell of {chapter.stem} must end with profile = "book"')
     return values
+
+
+def comments(chapter: Chapter) -> dict[str, str]:
+    """What the cell tagged `parameters` says of each parameter in comments beside it; "" where it says nothing.
+
+    >>> from pathlib import Path
+    >>> from gahb.book.chapters import comments, find
+    >>> comments(find(Path(), "transition"))["n_eval"]
+    'noisy images for each point of a PSNR curve'
+    """
+    cell = io.StringIO(_parameters_cell(chapter)).readline
+    said = {}
+    for token in tokenize.generate_tokens(cell):
+        if token.type == tokenize.COMMENT:
+            said[token.start[0]] = token.string.lstrip("# ").rstrip()
+    return {
+        name: " ".join(said[line] for line in range(statement.lineno, statement.end_lineno + 1) if line in said)
+        for name, statement in zip(parameters(chapter), _statements(chapter))
+    }
+
+
+def _statements(chapter: Chapter) -> list[ast.stmt]:
+    """Those of the cell tagged `parameters`."""
+    try:
+        return ast.parse(_parameters_cell(chapter)).body
+    except SyntaxError as error:
+        line = (error.text or "").strip()
+        raise InputError(f"the parameters cell of {chapter.stem} is not Python: {error.msg}, in line {error.lineno} "
+                         f"of the cell ({line!r})") from None
 
 
 _TAGGED = re.compile(r"^```\{code-cell\}.*\n:tags: \[parameters\]\n\n((?:.*\n)*?)```$", re.MULTILINE)

@@ -59,6 +59,23 @@ def check(chapter: Chapter, values: Mapping[str, Any]) -> None:
             raise InputError(f"parameter {name} of {chapter.stem} must be {_said(rules, values)}, got {values[name]!r}")
 
 
+def described(chapter: Chapter, values: Mapping[str, Any]) -> dict[str, str]:
+    """What is allowed of the parameters of a chapter, in words, where anything is forbidden.
+
+    >>> from pathlib import Path
+    >>> from gahb.book import chapters, ranges
+    >>> found = chapters.find(Path(), "miyasawa")
+    >>> ranges.described(found, chapters.parameters(found))["patch"]
+    'at least 16 and at most 148 and a multiple of 4'
+    """
+    return {name: _said(rules, values) for name, rules in load(chapter).items()}
+
+
+def folders(chapter: Chapter, values: Mapping[str, Any]) -> dict[str, str]:
+    """The folders that a chapter reads, by the names of their parameters: those that are not left empty."""
+    return {name: values[name] for name, rules in load(chapter).items() if "folder" in rules and values[name]}
+
+
 def load(chapter: Chapter) -> dict[str, dict[str, Any]]:
     """The rules for the parameters of a chapter, by name; {} where there are none. InputError for a wrong file."""
     import yaml
@@ -103,8 +120,11 @@ def _text_holds(rules: dict[str, Any], value: str) -> bool:
         return value in _families(rules["recipe"])
     if value == "" or not {"folder", "file"} & set(rules):
         return True  # "" asks for what the chapter has itself
-    path = Path(value).expanduser()
-    return path.is_dir() if "folder" in rules else path.is_file()
+    if "file" in rules:
+        return Path(value).expanduser().is_file()
+    from ..images.folder import holds_images  # brings torch along
+
+    return holds_images(value)
 
 
 def _families(pattern: str) -> list[str]:
@@ -131,7 +151,7 @@ def _said(rules: dict[str, Any], values: Mapping[str, Any]) -> str:
         elif rule == "recipe":
             bounds.append(f"among {', '.join(_families(bound))}, which have recipes {bound.replace('*', 'NAME', 1)}")
         elif rule in _TEXTS:
-            bounds.append(f"a {rule} that is there, or ''")
+            bounds.append(f"a {'folder with images in it' if rule == 'folder' else 'file that is there'}, or ''")
     said = " and ".join(bounds)
     if not {"items", "least_items", "rising"} & set(rules):
         return said

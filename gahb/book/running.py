@@ -261,6 +261,26 @@ def claims_of(path: Path) -> tuple[ledger.Claim, ...]:
     return tuple(found.values())
 
 
+def warnings_of(path: Path) -> list[str]:
+    """What an executed notebook warned of, such as the images of a folder that were left out; each once, in order.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import gahb, nbformat
+    >>> from nbformat.v4 import new_code_cell, new_notebook, new_output
+    >>> text = "/tmp/1.py:2: UserWarning: 9 images read; skipped 1 unreadable file (a.png)\\n  images = folder(path)\\n"
+    >>> cell = new_code_cell(outputs=[new_output("stream", name="stderr", text=text)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "01_miyasawa.ipynb")
+    ...     nbformat.write(new_notebook(cells=[cell]), path)
+    ...     gahb.book.running.warnings_of(path)
+    ['9 images read; skipped 1 unreadable file (a.png)']
+    """
+    outputs = [output for cell in _content(path)["cells"] for output in cell.get("outputs", ())]
+    said = "".join("".join(output["text"]) for output in outputs if output.get("name") == "stderr")
+    return list(dict.fromkeys(re.findall(r"^.+:\d+: \w*Warning: (.+)$", said, re.MULTILINE)))
+
+
 def glued(path: Path, name: str) -> str | None:
     """The text that an executed notebook keeps for its prose under this name; None if it keeps none.
 

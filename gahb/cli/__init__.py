@@ -8,7 +8,8 @@
     gahb doctor
 
 Exit codes: 0 done; 1 a chapter failed, or something needed is missing; 2 bad
-input, which one line explains; 130 interrupted; 141 nobody reads the output.
+input, which one line explains; 3 time was up, and the same command goes on; 130
+interrupted; 141 nobody reads the output.
 """
 
 from __future__ import annotations

@@ -18,8 +18,11 @@ from pathlib import Path
 
 import click
 
-from .._validate import InputError
+from .._files import check_writable
+from .._validate import InputError, positive_int
+from . import checks
 from .commands import checked
+from .training import GOES_ON
 
 PAGE, NUMBERS, PICTURE, SEARCH = "index.html", "report.json", "copies.png", "unfinished.safetensors"
 LARGEST = 64  # side of the images where --size does not say it
@@ -51,12 +54,15 @@ def command(samples: str, train: str, held_out: str | None, size: int | None, co
     paths = {"SAMPLES": samples, "TRAIN": train, **({"--held-out": held_out} if held_out else {})}
     _check_apart(paths)
     folder = Path(out).expanduser()
+    checks.outside(folder, paths)
     _check_folder(folder, force)
+    _check_request(size, augment, level, device)
+    check_writable(folder)
     try:
         images = _read(paths, size, 3 if colour else 1, quiet)
         _report(images, paths, folder, augment, level, device, quiet)
     except KeyboardInterrupt:
-        print("gahb: stopped; the same command goes on from here", file=sys.stderr)
+        print(GOES_ON, file=sys.stderr)
         raise
     return 0
 
@@ -75,12 +81,19 @@ def _check_apart(paths: dict[str, str]) -> None:
 
 
 def _check_folder(folder: Path, force: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out must be a folder, and {folder} is a file")
+    checks.folder(folder)
     present = [name for name in (PAGE, NUMBERS, PICTURE) if (folder / name).exists()]
     if present and not force and not _is_report(folder / NUMBERS):
         raise InputError(f"{folder / present[0]} is not a report of gahb copies; choose another --out, or replace it "
                          "with --force")
+
+
+def _check_request(size: int | None, augment: tuple[str, ...], level: float, device: str | None) -> None:
+    from ..measure.copies import check_request
+
+    if size is not None:
+        positive_int("size", size)
+    check_request(augment, level, device)
 
 
 def _is_report(path: Path) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from .._files import cache_dir, root
+from .._files import cache_dir, check_writable, explained, root
 from .._validate import InputError
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -21,7 +21,7 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-sta
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; `ok` False only for what the book cannot do without."""
+    """One line of the report; `ok` False only for what is broken, or what a clone of the book cannot do without."""
 
     name: str
     value: str
@@ -118,11 +118,21 @@ def _tools() -> list[Finding]:
         "jupyterlab": "explores the chapters live (make lab)",
     }
     needed = ("papermill", "jupytext", "jupyter-book")
-    found = {name: _version(name) for name in meanings}
-    return [
-        Finding(name, found[name] or "missing", meaning, ok=found[name] is not None or name not in needed)
-        for name, meaning in meanings.items()
-    ]
+    findings = []
+    for name, meaning in meanings.items():
+        found, what = _version(name), ""
+        if found is None and name in needed:
+            what = "; make setup" if _in_a_clone() else ", and only for the chapters: pip install 'gahb[book]'"
+        findings.append(Finding(name, found or "missing", meaning + what, ok=not (what and _in_a_clone())))
+    return findings
+
+
+def _in_a_clone() -> bool:
+    try:
+        root()
+    except InputError:
+        return bool(os.environ.get("GAHB_ROOT"))  # which says that one is meant
+    return True
 
 
 def _node() -> Finding:
@@ -160,18 +170,25 @@ def _folders() -> list[Finding]:
     try:
         findings = [Finding("book", str(root()), "the chapters lie here")]
     except InputError as error:
-        findings = [Finding("book", "not found", str(error), ok=False)]
+        meaning = str(error) if _in_a_clone() else f"the package works without it; to run chapters: {error}"
+        findings = [Finding("book", "not found", meaning, ok=not _in_a_clone())]
     photographs = _version("scikit-image")
     value = f"scikit-image {photographs}" if photographs else "missing"
     findings.append(
         Finding("photographs", value, "its wheel carries the photographs of the chapters", bool(photographs))
     )
+    return [*findings, _cache()]
+
+
+def _cache() -> Finding:
     cache = cache_dir()
+    try:
+        check_writable(cache)
+    except OSError as error:
+        return Finding("cache", "cannot be written", explained(error), ok=False)
     files = [path for path in cache.rglob("*") if path.is_file()] if cache.is_dir() else []
-    findings.append(
-        Finding("cache", f"{cache} ({_amount(files)})", "prepared images and trained weights; safe to delete")
-    )
-    return findings
+    return Finding("cache", f"{cache} ({_amount(files)})",
+                   "prepared images and trained weights, safe to delete; GAHB_CACHE names another folder")
 
 
 def _weights() -> Finding:

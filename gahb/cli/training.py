@@ -12,6 +12,9 @@ from pathlib import Path
 
 from .._validate import InputError, require_extra
 
+UNFINISHED = 3  # exit code: time was up
+GOES_ON = "gahb: stopped; the same command goes on from here"
+
 
 @dataclass(frozen=True)
 class Deadline:
@@ -95,7 +98,7 @@ def _train_one(recipe, until) -> Path:
 def _say_what_is_left(left: dict) -> None:
     if left:
         names = ", ".join(f"{name} ({error})" for name, error in left.items())
-        print(f"time is up; left: {names}. The same command goes on from there.", flush=True)
+        print(f"time is up; left: {names}. The same command goes on from here.", flush=True)
 
 
 @contextmanager

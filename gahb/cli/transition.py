@@ -12,8 +12,9 @@ first ended, and `gahb rerun transition -p image_folder FOLDER` finds them.
 from __future__ import annotations
 
 import shutil
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
@@ -21,11 +22,13 @@ from time import perf_counter
 
 import click
 
-from .._files import replacing, root
-from .._validate import InputError, require_extra
+from .._files import check_writable, replacing
+from .._validate import InputError
+from ..book import chapters
 from ..book.running import glued
-from . import rerun
-from .training import Deadline, train
+from . import checks, rerun
+from .commands import in_words_of_the_command
+from .training import GOES_ON, UNFINISHED, Deadline, train
 
 
 class _Spread(click.Command):
@@ -69,36 +72,56 @@ def command(folder: Path, size: int, counts: tuple[int, ...], minutes: float, gr
     """Say at how many images the class of a FOLDER's images generalises.
 
     Trains twins, two networks on disjoint sets of N images, for each N, and
-    runs chapter 3 on them.
+    runs chapter 3 on them. It needs a clone of the book and the packages that
+    run chapters: pip install 'gahb[book]'. Exit code 3: time was up, and the same
+    command goes on.
     """
-    root()  # the chapter is in a clone of the book
-    require_extra("book", "gahb transition", *rerun.PACKAGES)
+    clone = checks.clone_and_extra("gahb transition", rerun.PACKAGES)
     if jobs < 1:
         raise InputError(f"--jobs must be at least 1, got {jobs}")
     until = Deadline.after(minutes)
+    chapters.profile_values(clone, profile, chapters.find(clone, "transition"))
+    checks.folder(out.expanduser())
+    checks.outside(out, {"FOLDER": folder})
     try:
         recipes, left_over = _recipes(folder, size, counts, groups, steps)
     except (ValueError, OSError) as error:
-        raise InputError(str(error)) from error
+        raise InputError(in_words_of_the_command(error)) from error
     from gahb.zoo import twins
 
+    def chapter_on(counts: list[int]) -> rerun.Run:
+        given = {"image_folder": str(folder), "image_size": size, "counts": counts, **_shares(left_over)}
+        return rerun.prepare("transition", given, profile, out, force)
+
+    every = _counts(recipes)
+    for some in range(2, len(every) + 1):  # whichever of them time allows
+        chapter_on(every[:some])
+    check_writable(out.expanduser())
     twins.keep(recipes)
+    try:
+        return _train_and_run(recipes, jobs, until, minutes, chapter_on, out.expanduser(), quiet)
+    except KeyboardInterrupt:
+        print(GOES_ON, file=sys.stderr)
+        raise
+
+
+def _train_and_run(recipes: Sequence, jobs: int, until: Deadline, minutes: float,
+                   chapter_on: Callable[[list[int]], rerun.Run], out: Path, quiet: bool) -> int:
+    """Train what is not there yet, and run the chapter on all N whose two networks are."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".* images read from ")  # said once, above
+        warnings.filterwarnings("ignore", ".* images read from ")  # said once, before
         _tell(recipes, jobs, minutes)
-        done, _, failed = train(recipes, f"local:{jobs}" if jobs > 1 else None, until)
+        done, left, failed = train(recipes, f"local:{jobs}" if jobs > 1 else None, until)
     if failed:
         return 1
     complete = [n for n in _counts(recipes) if {r.name for r in recipes if r.images["n"] == n} <= set(done)]
     if len(complete) < 2:
-        print(f"the chapter needs twins for two N; trained so far: {', '.join(map(str, complete)) or 'none'}. "
-              "The same command goes on.")
-        return 0
-    _copy(done, out.expanduser() / "networks")
-    given = {"image_folder": str(folder), "image_size": size, "counts": complete, **_shares(left_over)}
-    notebook = rerun.run("transition", given, profile, out, force, quiet)
+        print(f"the chapter needs twins for two N; trained so far: {', '.join(map(str, complete)) or 'none'}")
+        return UNFINISHED
+    _copy(done, out / "networks")
+    notebook = chapter_on(complete)(quiet)
     print(glued(notebook, "crossing_text"))
-    return 0
+    return UNFINISHED if left else 0
 
 
 def _recipes(folder: Path, size: int, counts: Sequence[int], groups: Path | None, steps: int | None):

@@ -178,6 +178,11 @@ def folder_checksum(path: str | os.PathLike) -> str:
     return digest.hexdigest()[:16]
 
 
+def holds_images(path: str | os.PathLike) -> bool:
+    """Whether that is a folder with image files in it or below, by their names."""
+    return os.path.isdir(os.path.expanduser(path)) and bool(_list(_root(path)).files)
+
+
 def _check_sides(size, channels) -> None:
     positive_int("size", size)
     if isinstance(channels, bool) or not isinstance(channels, Integral) or channels not in (1, 3):

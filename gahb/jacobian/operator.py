@@ -12,7 +12,7 @@ from torch.func import jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .._points import as_columns, unit_vectors
-from .._validate import check_eval, check_points, sigma_vector
+from .._validate import check_denoises, check_points, sigma_vector
 from ..contract import Denoiser, denoise
 from .linearized import linearize
 
@@ -42,7 +42,7 @@ class Jacobian:
     """
 
     def __init__(self, denoiser: Denoiser, y: Tensor, sigma: float | Tensor | None = None):
-        check_eval(denoiser)
+        check_denoises(denoiser)
         check_points("y", y)
         if sigma is not None:
             sigma_vector(sigma, y)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from .._progress import bar
-from .._validate import positive_int
-from .copy_search import CopySearch, identity_of, views_of
+from .._validate import check_device, positive_int
+from .copy_search import AUGMENT, CopySearch, identity_of, views_of
 from .statistics import share_interval
 
 DUPLICATE = 0.95  # cosine from which on a held-out image may be a near-duplicate
@@ -202,7 +202,7 @@ def copies(
     True
     """
     _check(samples, train, held_out)
-    level = _check_level(level)
+    level = check_request(augment, level, device)
     for name, value in (("n_null", n_null), ("block", block)):
         positive_int(name, value)
     positive_int("seed", seed, at_least=0)
@@ -299,7 +299,11 @@ def _check(samples, train, held_out) -> None:
             raise ValueError(f"{name} must be other images than train, got train itself")
 
 
-def _check_level(level) -> float:
+def check_request(augment: Collection[str], level, device) -> float:
+    """What can be refused before any image is read; the level as a float."""
+    check_device(device)
+    if unknown := [augment] if isinstance(augment, str) else sorted(set(augment) - set(AUGMENT), key=str):
+        raise ValueError(f"augment must name some of {', '.join(AUGMENT)}, as a list, got {unknown[0]!r}")
     if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
         raise ValueError(f"level must be a number between 0 and 1, got {level!r}")
     return float(level)

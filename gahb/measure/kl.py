@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .._points import noisy_batches
 from .._text import plus_minus
-from .._validate import check_eval, check_sample, noise_levels, positive_int
+from .._validate import check_denoises, check_sample, noise_levels, positive_int
 from ..contract import Denoiser, denoise
 from .statistics import mean_and_error
 
@@ -167,8 +167,8 @@ def kl_bound(
     >>> abs(bound.value - exact) < 3 * bound.stderr, round(exact, 3)
     (True, 0.307)
     """
-    check_eval(denoiser)
-    check_eval(optimal, "optimal")
+    check_denoises(denoiser)
+    check_denoises(optimal, "optimal")
     check_sample("images", images)
     positive_int("batch", batch)
     levels, rows = _levels(sigmas), []

@@ -25,11 +25,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from inspect import signature
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from .._validate import check_sigma_range, positive_int, suggestion
+from .._files import check_writable
+from .._validate import check_denoises, check_sigma_range, nearest_names, positive_int, suggestion
 from ..contract import check_output
 from ..denoisers.networks import BiasFreeNorm
 from .batches import ImageSource, as_source, draw, fingerprint, first_images, slice_of
@@ -38,7 +40,7 @@ from .course import EVERY, follow, records
 from .method import Method, compiler, compiler_name, mean_weight
 from .objective import Increments, Task, denoising, increment
 from .optimiser import Optimiser
-from .processes import team
+from .processes import leads, team
 
 
 def fit(
@@ -59,6 +61,9 @@ def fit(
     **method,
 ) -> nn.Module:
     """Train `network` in place as a denoiser and return it in eval mode.
+
+    `gahb zoo train RECIPE.yaml` does it from a terminal, and keeps what comes out with
+    its log; the entry `training` of a recipe holds the arguments of this function.
 
     On a GPU, where the network is, the noise is drawn from the same seeds, and
     has other values than on the CPU. Under `torchrun` every process calls this
@@ -106,7 +111,9 @@ def fit(
         equally, no compiler where one is needed, or a checkpoint of another run
         or whose contents do not match its checksum.
     TypeError
-        for a penalty that cannot be called.
+        for a penalty that cannot be called, and for what is no network.
+    OSError
+        where no checkpoint can be written, before the training.
 
     Examples
     --------
@@ -120,7 +127,11 @@ def fit(
                     seed=positive_int("seed", seed, at_least=0), sigma_range=list(check_sigma_range(sigma_range)))
     if unknown := sorted(set(method) - {field.name for field in fields(Method)}):
         known = [*signature(fit).parameters, *(field.name for field in fields(Method))]
-        raise TypeError(f"fit takes no argument {unknown[0]!r}; {suggestion(unknown[0], known)}")
+        known = [name for name in known if name not in ("network", "images", "method")]
+        near = suggestion(unknown[0], known) if nearest_names(unknown[0], known) else f"it takes {', '.join(known)}"
+        raise TypeError(f"fit takes no argument {unknown[0]!r}; {near}")
+    if checkpoint is not None and leads():
+        check_writable(Path(checkpoint).absolute().parent)
     recorded, how, source = records(every, steps), Method(**method), as_source(images)
     run = _Run(network, source, settings, how, penalty)
     follow(run, recorded, name="fit", checkpoint=checkpoint, progress=progress, monitor=monitor, log=log, until=until)
@@ -214,6 +225,8 @@ class _Run:
 
 
 def _place(network: nn.Module) -> tuple[torch.device, torch.dtype]:
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"network must be a torch.nn.Module with weights to train, got {type(network).__name__}")
     weight = next(network.parameters(), None)
     if weight is None:
         raise ValueError(f"network must have weights to train, got {type(network).__name__} without any")
@@ -222,7 +235,7 @@ def _place(network: nn.Module) -> tuple[torch.device, torch.dtype]:
 
 def _check_output(network: nn.Module, x: Tensor) -> None:
     """The network returns estimates shaped like y; else its error would be that of a broadcast."""
-    network.eval()
+    check_denoises(network.eval(), "network")
     with torch.no_grad():
         check_output(network(x, x.new_full((len(x),), 0.1)), x, "network")
 

@@ -30,6 +30,7 @@ def basis_frames(
     numbers : the k that are shown; those above H · W are left out.
     seed : of the unit noise z, the same at every σ.
     """
+    _check_pictures(pictures, "(denoiser, clean image)", 2)
     shown, captions = [], []
     for denoiser, x in pictures.values():
         z = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
@@ -59,6 +60,7 @@ def filter_frames(pictures: Mapping[str, tuple], *, step: int = 3, margin: int =
     pictures : name → (denoiser, noisy image (1, H, W), image to point at (1, H, W)), of one size.
     step, margin : between the pixels that can be chosen, and around them.
     """
+    _check_pictures(pictures, "(denoiser, noisy image, image to point at)", 3)
     shown = []
     for denoiser, y, seen in pictures.values():
         rows, columns = (range(margin, n - margin, step) for n in y.shape[1:])
@@ -78,6 +80,15 @@ def marked(image: Tensor, place: tuple[int, int]) -> Tensor:
     image[:, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = 0
     image[:, row, column] = 1
     return image
+
+
+def _check_pictures(pictures, what: str, parts: int) -> None:
+    wanted = f"pictures must be a mapping from names to {what}, at least one"
+    if not isinstance(pictures, Mapping) or not pictures:
+        raise TypeError(f"{wanted}, got {type(pictures).__name__}{' without any' * isinstance(pictures, Mapping)}")
+    for name, entry in pictures.items():
+        if not isinstance(entry, (tuple, list)) or len(entry) != parts:
+            raise TypeError(f"{wanted}, got {type(entry).__name__} for {name!r}")
 
 
 def _visible(vector: Tensor) -> Tensor:

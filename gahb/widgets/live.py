@@ -18,7 +18,7 @@ import torch
 import traitlets
 from torch import Tensor
 
-from .._validate import check_eval, positive_int, positive_number
+from .._validate import check_denoises, positive_int, positive_number
 from ..denoisers.networks import UNet
 from ..images import c_alpha, centre, disks, photograph
 from .sliders import SliderWidget, check_size, check_text, finite, source
@@ -122,7 +122,7 @@ def live(
         if not isinstance(network, UNet) or network.channels != 1:
             kind = f"one of {network.channels} channels" if isinstance(network, UNet) else type(network).__name__
             raise TypeError(f"networks[{label!r}] must be a UNet of one channel, got {kind}")
-        check_eval(network)
+        check_denoises(network)
         side = positive_int(f"size of {label!r}", sizes.get(label))
         if side > _MOST or side % network.divisor:
             allowed = f"at most {_MOST} and divisible by {network.divisor}"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -21,13 +21,14 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from .._files import cache_dir, root
+from .._files import cache_dir, naming, root
 from .._validate import InputError, suggestion
 from ..training.processes import from_leader, leads
 from . import recipes, twins
 from .published import load_published as load_published
 from .recipes import Recipe
 from .stored import export as export
+from .stored import weights_path
 from .stored import read
 from .twins import family_of_folder as family_of_folder
 
@@ -79,14 +80,26 @@ def available(name: str) -> bool:
 
 def files() -> dict[str, Path]:
     """Where the trained denoisers lie, by name."""
-    cached = {path.stem: path for path in _place().glob("*.safetensors")}
+    return _cached()[0] | weight_files()
+
+
+def own_files() -> list[Path]:
+    """Weights in the cache that recipes elsewhere have led to, such as a YAML file of one's own."""
+    return _cached()[1]
+
+
+def _cached() -> tuple[dict[str, Path], list[Path]]:
+    """What the cache holds: by name where the recipe is in `folders`, and the rest."""
+    cached = sorted(_place().glob("*.safetensors"))
     hashes = {recipes.read(path).hash: name for name, path in recipe_files().items()} if cached else {}
-    found = {}
-    for stem, path in cached.items():
-        digest, at, step = stem.partition("@")
+    named, others = {}, []
+    for path in cached:
+        digest, at, step = path.stem.partition("@")
         if digest in hashes:
-            found[f"{hashes[digest]}{at}{step}"] = path
-    return found | weight_files()
+            named[f"{hashes[digest]}{at}{step}"] = path
+        else:
+            others.append(path)
+    return named, others
 
 
 def weight_files() -> dict[str, Path]:
@@ -106,7 +119,8 @@ def _by_name(pattern: str) -> dict[str, Path]:
 def recipe(name: str | os.PathLike) -> Recipe:
     """The recipe of that name that lies in `folders`, or in that YAML file.
 
-    ValueError for an unknown name offers the nearest ones.
+    ValueError for an unknown name offers the nearest ones, and for a file of weights
+    says who reads it.
 
     >>> import gahb
     >>> recipe = gahb.zoo.recipe("disks")
@@ -116,11 +130,32 @@ def recipe(name: str | os.PathLike) -> Recipe:
     torch.Size([3, 1, 32, 32])
     """
     known = recipe_files()
-    path = known.get(str(name), Path(name))
+    path = known.get(str(name), Path(name).expanduser())
     if not path.is_file():
-        near = suggestion(str(name), sorted(known))
-        raise ValueError(f"name must be a recipe or its file, got {str(name)!r}; {near}")
+        raise ValueError(f"name must be a recipe or its file, got {str(name)!r}{_instead(path, known)}")
+    if not _is_recipe(path):
+        raise ValueError(f"name must be a recipe or its file, got {str(name)!r}, which holds weights: "
+                         "gahb.zoo.load and gahb zoo show read it")
     return recipes.read(path)
+
+
+def _is_recipe(path: Path) -> bool:
+    """Whether a file is a recipe and not weights, by what it holds, and only by its name where that does not say.
+
+    A safetensors file begins with the length of its header in eight bytes, of which the last are zero.
+    """
+    with open(path, "rb") as file:
+        head = file.read(64)
+    return b"\0" not in head and path.suffix != ".safetensors"
+
+
+def _instead(path: Path, known: Iterable[str]) -> str:
+    """The end of a message about a name or file that is not there."""
+    if path.is_dir():
+        return ", which is a folder"
+    if path.suffix in (".yaml", ".yml", ".safetensors") or path.parent != Path():
+        return ", and there is no such file"
+    return f"; {suggestion(str(path), sorted(known))}"
 
 
 def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: bool = True,
@@ -133,8 +168,8 @@ def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: boo
     `torchrun` all processes call it, and train one network together. `until` as
     in :func:`gahb.fit`: where it says so, the training stops with its checkpoint.
 
-    ValueError for a recipe that cannot be trained, and for a file at `out` that
-    another recipe led to.
+    ValueError for a recipe that cannot be trained, for a file at `out` that another
+    recipe led to, and for an `out` that does not end in .safetensors.
 
     >>> import tempfile
     >>> import gahb
@@ -151,8 +186,9 @@ def train(recipe: Recipe, out: str | os.PathLike | None = None, *, progress: boo
     2
     """
     place = _place()
-    place.mkdir(parents=True, exist_ok=True)
-    target = Path(out) if out is not None else place / f"{recipe.hash}.safetensors"
+    target = place / f"{recipe.hash}.safetensors" if out is None else weights_path("out", out)
+    with naming(place):
+        place.mkdir(parents=True, exist_ok=True)
     with FileLock(place / f"{recipe.hash}.lock") if leads() else nullcontext():
         if not from_leader(target.exists()):
             checkpoint, log = target.with_suffix(".checkpoint"), []
@@ -178,9 +214,10 @@ def load(name: str | os.PathLike | Recipe) -> nn.Module:
     Parameters
     ----------
     name : the name of a recipe, or one of :func:`names`; the path of a file
-        written by :func:`export`; or a :class:`gahb.recipes.Recipe`. A recipe
-        is looked for in the cache, then (under its name) in what ships, then,
-        in a clone, in ``notebooks/weights``, and trained if it is in none.
+        written by :func:`export`, or of a recipe's YAML file; or a
+        :class:`gahb.recipes.Recipe`. The network of a recipe is looked for in
+        the cache, then (under its name) in what ships, then, in a clone, in
+        ``notebooks/weights``, and trained if it is in none.
 
     Raises
     ------
@@ -207,28 +244,60 @@ def load(name: str | os.PathLike | Recipe) -> nn.Module:
     if str(name) in written and str(name) not in stored:
         path = _trained(recipe(name))
     else:
-        path = files().get(str(name), Path(name))
+        path = files().get(str(name), Path(name).expanduser())
     if not path.is_file():
-        near = suggestion(str(name), sorted(files()))
-        raise ValueError(f"name must be a trained denoiser or its file, got {str(name)!r}; {near}{_elsewhere()}")
+        raise ValueError(f"name must be a trained denoiser or its file, got {str(name)!r}"
+                         f"{_instead(path, files())}{_elsewhere()}")
+    if _is_recipe(path):
+        return load(recipes.read(path))
     own = written.get(str(name).partition("@")[0])
     return _read(path, recipes.read(own) if own else None)
 
 
-def _trained(recipe: Recipe) -> Path:
-    """The file that a recipe leads to; trained now if there is none, unless a short profile runs."""
+def is_weights(name: str | os.PathLike) -> bool:
+    """Whether that is one of :func:`names`, or a file that holds no recipe.
+
+    >>> import gahb
+    >>> gahb.zoo.is_weights("disks"), gahb.zoo.is_weights("my-recipe.yaml")
+    (True, False)
+    """
+    path = Path(name).expanduser()
+    return str(name) in files() or (path.is_file() and not _is_recipe(path))
+
+
+def stored(recipe: Recipe) -> Path | None:
+    """The file of weights that a recipe has led to: in the cache, else what ships under its name; None if not trained.
+
+    >>> import gahb
+    >>> gahb.zoo.stored(gahb.zoo.recipe("disks")).name
+    'disks.safetensors'
+    """
     cached = _place() / f"{recipe.hash}.safetensors"
     if cached.is_file():
         return cached
-    written, stored = recipe_files().get(recipe.name), weight_files().get(recipe.name)
-    ours = written is not None and recipes.read(written).hash == recipe.hash
-    if ours and stored is not None:
-        return stored
+    return weight_files().get(recipe.name) if _has_name(recipe) else None
+
+
+def _trained(recipe: Recipe) -> Path:
+    """The file that a recipe leads to; trained now if there is none, unless a short profile runs."""
+    if (there := stored(recipe)) is not None:
+        return there
     profile = os.environ.get("GAHB_PROFILE", "").partition(",")[0]
     if profile in ("smoke", "book"):
         raise ValueError(f"{recipe.name} is not trained, and the {profile} profile trains nothing; "
-                         f"first run: gahb zoo train {recipe.name}{'' if ours else '.yaml'}")
+                         f"first run: gahb zoo train {_name_for_training(recipe)}")
     return train(recipe)
+
+
+def _name_for_training(recipe: Recipe) -> str:
+    """What `gahb zoo train` knows a recipe by."""
+    return recipe.name if _has_name(recipe) else str((recipe.folder or Path()) / f"{recipe.name}.yaml")
+
+
+def _has_name(recipe: Recipe) -> bool:
+    """Whether the recipe is the one of `folders` that has its name."""
+    written = recipe_files().get(recipe.name)
+    return written is not None and recipes.read(written).hash == recipe.hash
 
 
 def _elsewhere() -> str:
@@ -236,7 +305,7 @@ def _elsewhere() -> str:
     try:
         root()
     except InputError:
-        return "; networks of the chapters lie in a clone of the book"
+        return " (networks of the chapters lie in a clone of the book)"
     return ""
 
 

@@ -293,16 +293,22 @@ class Recipe:
         if (given := self.images.get("groups")) is None:
             return None
         file = Path(os.path.expandvars(given)).expanduser()
+        where = f"recipe {self.name}: images.groups must"
         if not file.is_file():
-            raise ValueError(f"recipe {self.name}: images.groups must be a file with lines NAME GROUP, got {given}, "
-                             f"which is not there: {file}")
-        lines = [line.rsplit(maxsplit=1) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        if wrong := [k for k, parts in enumerate(lines, start=1) if len(parts) != 2]:
-            raise ValueError(f"recipe {self.name}: images.groups: line {wrong[0]} of {file} is not NAME GROUP")
+            missing = f": {file}" if str(file) != given else ""
+            raise ValueError(f"{where} be a file with lines NAME GROUP, got {given}, which is not there{missing}")
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{where} be a file with lines NAME GROUP, and {file} is no text in UTF-8") from None
+        lines = [line.rsplit(maxsplit=1) for line in text.splitlines() if line.strip()]
+        if wrong := [parts for parts in lines if len(parts) != 2]:
+            raise ValueError(f"{where} have a line NAME GROUP for each image, with a space between, and {file} has "
+                             f"{wrong[0][0]!r}")
         known, arguments = dict(lines), self._arguments()
         names = classes.folder_names(_folder(arguments.pop("path")), **arguments)
         if missing := [name for name in names if name not in known]:
-            raise ValueError(f"recipe {self.name}: images.groups: {file} names no group for {', '.join(missing[:3])} "
+            raise ValueError(f"{where} name a group for each image, and {file} has none for {', '.join(missing[:3])} "
                              f"and so for {len(missing)} of {len(names)} images")
         return [known[name] for name in names]
 

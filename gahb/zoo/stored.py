@@ -85,7 +85,8 @@ def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: li
     `recipe` must say ``network: {kind: UNet | BFCNN, …arguments}``; the rest
     is for people: data, steps, batch, seed, machine. `log` is the training log,
     a list of mappings; both must be what JSON can hold. ValueError if the recipe's
-    network is not this one, or a weight does not fit in float16.
+    network is not this one, a weight does not fit in float16, or `path` does not end
+    in .safetensors.
 
     >>> import tempfile
     >>> import gahb
@@ -98,6 +99,7 @@ def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: li
     >>> again.recipe["images"], again.log[-1]["step"]
     ('20 disks', 2)
     """
+    path = weights_path("path", path)
     if "network" not in recipe:
         raise ValueError(f"recipe must say network: {{kind: …}}, got {sorted(recipe)}")
     if shapes(build(recipe["network"]).state_dict()) != shapes(network.state_dict()):
@@ -114,4 +116,11 @@ def export(network: nn.Module, path: str | os.PathLike, *, recipe: dict, log: li
     with replacing(path) as partial:
         save_file(weights, partial, metadata=metadata)
         partial.chmod(0o644)  # readable by all: it is data to be shared
+    return path
+
+
+def weights_path(name: str, path: str | os.PathLike) -> Path:
+    """`path`, if it names a file of weights by its ending; ValueError that names the argument, if not."""
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"{name} must end in .safetensors, got {os.fspath(path)!r}")
     return Path(path)

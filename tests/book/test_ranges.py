@@ -73,6 +73,8 @@ def texts(tree, monkeypatch):
     (tree / "notebooks" / "ranges.yaml").write_text(
         '01_tiny: {pictures: {folder: true}, weights: {file: true}, names: {recipe: "*-n*-first", least_items: 1}}'
     )
+    (tree / "pictures" / "below").mkdir(parents=True)
+    (tree / "pictures" / "below" / "1.PNG").touch()
     for name in ("disks-n10-first", "a-b-n1-first", "disks-n10-second", "leaves"):
         (tree / "notebooks" / "weights").mkdir(exist_ok=True)
         (tree / "notebooks" / "weights" / f"{name}.yaml").write_text("")
@@ -84,7 +86,7 @@ profile = "book"
 """)  # fmt: skip
 
 
-@pytest.mark.parametrize("changes", [{}, {"pictures": "~/notebooks"}, {"weights": "~/notebooks/ranges.yaml"},
+@pytest.mark.parametrize("changes", [{}, {"pictures": "~/pictures"}, {"weights": "~/notebooks/ranges.yaml"},
                                      {"names": ["a-b", "disks"]}, {"profile": "smoke, names=['a-b']"}])  # fmt: skip
 def test_texts_allowed(texts, changes):
     ranges.check(texts, {**chapters.parameters(texts), **changes})
@@ -93,8 +95,9 @@ def test_texts_allowed(texts, changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pictures": "~/nowhere"}, "pictures of 01_tiny must be a folder that is there, or '', got '~/nowhere'"),
-        ({"pictures": "~/notebooks/ranges.yaml"}, "must be a folder that is there, or ''"),
+        ({"pictures": "~/nowhere"}, "pictures of 01_tiny must be a folder with images in it, or '', got '~/nowhere'"),
+        ({"pictures": "~/notebooks"}, "must be a folder with images in it, or '', got '~/notebooks'"),
+        ({"pictures": "~/notebooks/ranges.yaml"}, "must be a folder with images in it, or ''"),
         ({"weights": "~/notebooks"}, "weights of 01_tiny must be a file that is there, or '', got '~/notebooks'"),
         ({"names": ["disks", "leaves"]}, "names of 01_tiny must be a list of at least 1 values among a-b, disks, which "
                                          "have recipes NAME-n*-first, got ['disks', 'leaves']"),

@@ -16,6 +16,7 @@ from tiny_chapters import write
 
 import gahb
 from gahb import cli
+from gahb._validate import InputError
 from gahb.book import chapters, ledger
 from gahb.cli import doctor, rerun
 
@@ -75,6 +76,41 @@ def test_rerun_leaves_notebook_page_and_claims(tree, capsys, tmp_path):
     assert json.loads(capsys.readouterr().out) == [claim]
 
 
+def test_chapters_and_their_parameters_are_listed(tree, capsys):
+    assert cli.main(["rerun"]) == 0
+    assert capsys.readouterr().out == "01_tiny              01_tiny\n"
+    (tree / "notebooks" / "ranges.yaml").write_text("01_tiny: {sigma: {above: 0}, size: {at_least: 2}}")
+    assert cli.main(["rerun", "1", "--parameters", "--profile", "smoke"]) == 0
+    assert capsys.readouterr().out.startswith(
+        "01_tiny, profile smoke; change one with -p NAME VALUE\n"
+        "sigma = 0.1\n    noise level; must be above 0\n"
+        "size = 2\n    must be at least 2\n"
+        "levels = (0.1, 0.2)\n"
+    )
+    assert not list(tree.parent.rglob("runs"))
+
+
+def test_every_chapter_says_what_its_parameters_are(root, capsys):
+    for chapter in chapters.chapters(root):
+        assert cli.main(["rerun", chapter.name, "--parameters"]) == 0
+        said = capsys.readouterr().out
+        assert all(f"\n{name} = " in said for name in chapters.parameters(chapter) if name != "profile")
+
+
+def test_a_parameter_may_be_given_with_an_equals_sign(tree, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(rerun, "run", lambda chapter, given, *_: asked.append(given))
+    assert cli.main(["rerun", "1", "-p", "sigma=0.2", "-p", "folder", "a=b", "-p", "names=['c=d']", "--quiet"]) == 0
+    assert asked == [{"sigma": "0.2", "folder": "a=b", "names": "['c=d']"}]
+
+
+def test_a_parameters_cell_that_is_not_python_is_one_line(tree, capsys):
+    write(tree, "01_tiny", CODE, parameters="sigma = 0.1\nsize = = 3\nprofile = 'book'")
+    assert cli.main(["rerun", "1"]) == 2
+    said = "gahb: the parameters cell of 01_tiny is not Python: invalid syntax, in line 2 of the cell ('size = = 3')\n"
+    assert capsys.readouterr().err == said
+
+
 def test_rerun_in_a_profile(tree, tmp_path, capsys):
     assert cli.main(["rerun", "1", "--profile", "smoke", "--quiet"]) == 0
     notebook = nbformat.read(tmp_path / "elsewhere" / "runs" / "01_tiny-smoke.ipynb", 4)
@@ -121,15 +157,37 @@ def test_bad_input_is_one_line_and_runs_nothing(tree, tmp_path, capsys, argument
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["file"]
 
 
+def test_results_do_not_lie_among_the_images_that_a_chapter_reads(tree, tmp_path, capsys):
+    (tree / "notebooks" / "ranges.yaml").write_text("01_tiny: {folder: {folder: true}}")
+    images = tmp_path / "elsewhere" / "images"
+    images.mkdir()
+    assert cli.main(["rerun", "1", "-p", "folder", "images"]) == 2
+    assert "parameter folder of 01_tiny must be a folder with images in it, or '', got" in capsys.readouterr().err
+    (images / "1.png").touch()
+    assert cli.main(["rerun", "1", "-p", "folder", "images", "--out", "images/runs"]) == 2
+    said = "gahb: --out must lie outside folder, whose images would count what is written there, got images/runs and "
+    assert capsys.readouterr().err == f"{said}images\n" and len(list(images.iterdir())) == 1
+
+
+def test_what_a_run_warns_of_is_said_after_it(tree, capsys):
+    """Images that were left out, above all."""
+    write(tree, "01_tiny", CODE, "import warnings\nwarnings.warn('9 images read; skipped 1 unreadable file (a.png)')")
+    assert cli.main(["rerun", "1", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "gahb: warning: 9 images read; skipped 1 unreadable file (a.png)\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["rerun", "1", "-p", "sigma"], "Option '-p' requires 2 arguments"),
-        (["rerun"], "Missing argument 'CHAPTER' (see gahb rerun --help)"),
+        (["rerun", "-p", "sigma", "1"], "Missing argument 'CHAPTER' (see gahb rerun --help)"),
+        (["rerun", "--parameters"], "Missing argument 'CHAPTER' (see gahb rerun --help)"),
         ([], "Missing command (see gahb --help)"),
         (["--verison"], "--version"),
         (["rerunn"], "no command 'rerunn'; did you mean rerun?"),
         (["dance"], "no command 'dance'; there are: claims, copies, doctor, rerun, transition, zoo"),
+        (["train", "x"], "no command 'train'; did you mean zoo train?"),
+        (["verify"], "no command 'verify'; did you mean zoo verify?"),
         (["zoo", "lst"], "no command 'lst'; did you mean list?"),
         (["zoo"], "Missing command (see gahb zoo --help)"),
         (["zoo", "train"], "Missing argument 'RECIPE...' (see gahb zoo train --help)"),
@@ -359,8 +417,8 @@ def test_full_standard_output_is_one_line(tree):
 
 def test_a_folder_that_cannot_be_made_is_one_line_with_the_path(tree, tmp_path, capsys):
     (tmp_path / "elsewhere" / "file").touch()
-    assert cli.main(["rerun", "1", "--out", "file/runs"]) == 1
-    assert capsys.readouterr().err == "gahb: file/runs: Not a directory\n"
+    assert cli.main(["rerun", "1", "--out", "file/runs"]) == 2
+    assert capsys.readouterr().err == "gahb: --out must be a folder, and file is a file\n"
 
 
 def test_a_cache_that_cannot_be_written_names_the_way_round(tmp_path, capsys, monkeypatch):
@@ -369,7 +427,7 @@ def test_a_cache_that_cannot_be_written_names_the_way_round(tmp_path, capsys, mo
     (tmp_path / "file").touch()
     monkeypatch.setenv("GAHB_CACHE", str(tmp_path / "file" / "cache"))
     monkeypatch.setattr(zoo, "names", list)
-    assert cli.main(["zoo", "train", "calpha-2"]) == 1
+    assert cli.main(["zoo", "train", "calpha-2", "--again"]) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"gahb: {tmp_path}/file/cache/zoo: Not a directory; the environment variable GAHB_CACHE")
     assert said.count("\n") == 1
@@ -417,6 +475,38 @@ def test_doctor_names_what_is_missing(capsys, monkeypatch, tmp_path):
     assert any("the tests of the built pages are skipped" in line for line in said)
     assert any(line.startswith("  compiler") and line.endswith("none") for line in said)
     assert any(line.startswith("  node") and line.endswith("none") for line in said)
+
+
+def test_doctor_finds_nothing_wrong_where_only_the_package_is(capsys, monkeypatch):
+    """Outside a clone what runs chapters is missing, and need not be there."""
+    real = doctor.version
+
+    def version(package):
+        if package in ("papermill", "jupytext", "jupyter-book", "nbconvert", "jupyterlab"):
+            raise doctor.PackageNotFoundError(package)
+        return real(package)
+
+    def no_clone():
+        raise InputError("no chapters found")
+
+    monkeypatch.setattr(doctor, "version", version)
+    monkeypatch.setattr(doctor, "root", no_clone)
+    assert cli.main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "only for the chapters: pip install 'gahb[book]'" in said and "\n!" not in said
+    monkeypatch.setattr(doctor, "root", lambda: "clone")
+    assert cli.main(["doctor"]) == 1
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_doctor_tries_to_write_the_cache(capsys, monkeypatch, tmp_path, place):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GAHB_CACHE", str(tmp_path / place))
+    assert cli.main(["doctor"]) == 1
+    (line, meaning), = re.findall(r"^(! cache .*)\n(.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert line.endswith("cannot be written") and str(tmp_path / place) in meaning
+    assert "the environment variable GAHB_CACHE may name another folder" in meaning
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_command_does_not_import_torch_to_refuse():

@@ -19,6 +19,7 @@ from PIL import Image
 
 import gahb
 from gahb import cli
+from gahb.cli import copies
 
 SIZE = 16
 COMMAND = [sys.executable, "-m", "gahb.cli", "copies"]
@@ -155,13 +156,16 @@ def test_a_report_is_replaced_and_nothing_else_is(capsys):
         (["nowhere", "train"], "SAMPLES: path must be a folder or a file of images, and there is nothing at 'nowhere'"),
         (["new", "empty"], "TRAIN: path 'empty' holds no images (.bmp"),
         (["new", "broken"], "TRAIN: path 'broken': none of its"),
-        (["new", "one"], "train must hold at least 2 images, got 1"),
-        (["new", "train", "--held-out", "one"], "held_out must hold at least 99 images to find what 1 % of new ones "
+        (["new", "one"], "TRAIN must hold at least 2 images, got 1"),
+        (["new", "train", "--held-out", "one"], "--held-out must hold at least 99 images to find what 1 % of new ones "
          "exceed, got 1: bring more, or take a larger level"),
         (["new", "harm.pt"], "TRAIN: path 'harm.pt' holds more than tensors, and loading it would run code"),
-        (["new", "train", "--size", "0"], "size must be an integer of at least 1, got 0"),
-        (["new", "train", "--augment", "turn"], "augment must name some of flip, shift, crop, as a list, got 'turn'"),
-        (["new", "train", "--level", "3"], "level must be a number between 0 and 1, got 3.0"),
+        (["new", "train", "--size", "0"], "--size must be an integer of at least 1, got 0"),
+        (["new", "train", "--augment", "turn"], "--augment must name some of flip, shift, crop, as a list, got 'turn'"),
+        (["new", "train", "--level", "3"], "--level must be a number between 0 and 1, got 3.0"),
+        (["new", "train", "--device", "gpu"], "--device must be one of this machine (cpu"),
+        (["new", "train", "--device", "cuda:99"], "--device must be one of this machine (cpu"),
+        (["new", "train", "--out", "file/deep"], "--out must be a folder, and file is a file"),
         (["new", "train", "--out", "file"], "--out must be a folder, and file is a file"),
         (["new"], "Missing argument 'TRAIN' (see gahb copies --help)"),
     ],
@@ -179,6 +183,19 @@ def test_bad_input_is_one_line(arguments, message, capsys, elsewhere):
     said = capsys.readouterr()
     assert said.err.startswith("gahb: ") and message in said.err and said.err.count("\n") == 1
     assert said.out == "" and not Path("report/index.html").exists()
+
+
+def test_what_is_wrong_is_found_before_images_are_read(capsys, monkeypatch, elsewhere):
+    monkeypatch.setattr(copies, "_read", lambda *_: pytest.fail("it read"))
+    for option in (["--device", "gpu"], ["--augment", "turn"], ["--level", "3"], ["--size", "0"]):
+        assert cli.main(["copies", "new", "train", *option]) == 2
+
+    def unwritable(*_, **__):
+        raise PermissionError(13, "Permission denied", "somewhere hidden")
+
+    monkeypatch.setattr("tempfile.mkdtemp", unwritable)
+    assert cli.main(["copies", "new", "train", "--out", "deep/report"]) == 1
+    assert capsys.readouterr().err.endswith("gahb: deep/report: Permission denied\n") and not Path("deep").exists()
 
 
 def test_a_full_disk_is_one_line_with_the_path(capsys, monkeypatch):

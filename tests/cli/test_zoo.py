@@ -261,9 +261,12 @@ def test_list(shipped, cache, capsys):
         f"tiny                 {parameters / 1e6:.2f} M parameters, 80 images seen",
         "waiting              not trained (gahb zoo train waiting)",
     ]
+    write(shipped, "a-name-of-more-than-twenty")
+    assert main(["zoo", "list"]) == 0
+    assert {line.index("not trained") for line in capsys.readouterr().out.splitlines() if "not" in line} == {27}
 
 
-def test_list_what_is_stored(capsys):
+def test_list_what_is_stored(cache, capsys):
     assert main(["zoo", "list"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert listed == sorted({path.stem for folder in zoo.folders() for path in folder.iterdir()})
@@ -274,7 +277,8 @@ def test_show(shipped, cache, capsys):
     path = write(shipped)
     for name in ("tiny", str(path)):
         assert main(["zoo", "show", name]) == 0
-        assert yaml.safe_load(capsys.readouterr().out) == TINY
+        said = capsys.readouterr().out
+        assert yaml.safe_load(said) == TINY and said.endswith(f"# not trained yet: gahb zoo train {name}\n")
     zoo.train(recipes.read(path), shipped / "tiny.safetensors", progress=False)
     for name in ("tiny", str(shipped / "tiny.safetensors")):
         assert main(["zoo", "show", name]) == 0
@@ -283,6 +287,64 @@ def test_show(shipped, cache, capsys):
         assert f"trained for 80 images, {log['seconds']:.0f} s\n" in said
         assert f"  σ = 0.5   PSNR {log['psnr'][-1]:.2f} dB\n" in said
         assert yaml.safe_load(said.split("trained for")[0])["training"] == TINY["training"]
+
+
+def test_a_network_of_ones_own_is_found_again(shipped, cache, tmp_path, capsys, monkeypatch):
+    """By its recipe's file, and by its own file under any name."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "my")
+    assert main(["zoo", "train", "my.yaml"]) == 0
+    kept = Path(capsys.readouterr().out.removeprefix("my: ").strip())
+    monkeypatch.setattr(recipes.Recipe, "train", lambda *_, **__: pytest.fail("trained again"))
+    for file in ("my.yaml", Path("my.yaml"), kept):
+        assert zoo.load(file).recipe["name"] == "my"
+    assert main(["zoo", "export", "my.yaml", "my.safetensors"]) == 0
+    Path("my.st").write_bytes(Path("my.safetensors").read_bytes())
+    Path("my.txt").write_text(Path("my.yaml").read_text())  # a recipe, by what it holds
+    capsys.readouterr()
+    for file in ("my.yaml", "my.txt", "my.safetensors", "my.st"):
+        assert main(["zoo", "show", file]) == 0
+        said = capsys.readouterr().out
+        assert "trained for 80 images" in said and "PSNR" in said
+    assert main(["zoo", "list"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "trained by recipes of your own:"
+    assert second.startswith("my    ") and second.endswith(f", 80 images seen: {kept}")
+
+
+def test_a_file_of_weights_is_no_recipe(shipped, cache, tmp_path, capsys):
+    zoo.train(recipes.read(write(shipped)), shipped / "tiny.safetensors", progress=False)
+    for command in ("train", "verify"):
+        assert main(["zoo", command, str(shipped / "tiny.safetensors")]) == 2
+        assert "which holds weights: gahb.zoo.load and gahb zoo show read it" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"out must end in \.safetensors, got 'tiny.st'"):
+        zoo.train(zoo.recipe("tiny"), "tiny.st")
+
+
+def test_a_training_that_time_ends_is_not_done(shipped, cache, capsys, monkeypatch):
+    """Exit code 3, and 130 for Ctrl-C; both say that the same command goes on."""
+    write(shipped)
+    assert main(["zoo", "train", "tiny", "--minutes", "1e-9"]) == 3
+    assert "left: tiny (not begun). The same command goes on from here." in capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        patch.setattr(recipes.Recipe, "train", interrupted)
+        assert main(["zoo", "train", "tiny"]) == 130
+    assert capsys.readouterr().err == "gahb: stopped; the same command goes on from here\ngahb: interrupted\n"
+    assert main(["zoo", "train", "tiny", "--minutes", "10"]) == 0
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_what_ships_is_trained_again_only_where_that_is_said(shipped, cache, capsys):
+    zoo.train(recipes.read(write(shipped)), shipped / "tiny.safetensors", progress=False)
+    assert main(["zoo", "train", "tiny"]) == 0
+    assert capsys.readouterr().out == (f"tiny: {shipped / 'tiny.safetensors'} (ships already; gahb zoo train tiny "
+                                       "--again trains it anew)\n")
+    assert not list(cache.glob("*.safetensors"))
+    assert main(["zoo", "train", "tiny", "--again"]) == 0
+    assert len(list(cache.glob("*.safetensors"))) == 1
 
 
 def test_train(shipped, cache, tmp_path, capsys):
@@ -323,7 +385,10 @@ def test_export(shipped, cache, tmp_path, capsys):
     assert capsys.readouterr().out == f"{out}\n"
     assert same(out, cache / f"{recipes.read(path).hash}.safetensors")
     zoo.export(zoo.load(out), shipped / "tiny.safetensors", recipe={**TINY, "name": "shipped"}, log=zoo.load(out).log)
-    assert main(["zoo", "export", "tiny", str(out)]) == 0
+    assert main(["zoo", "export", "tiny", str(out)]) == 2
+    assert capsys.readouterr().err == (f"gahb: {out} is there already; choose another FILE, or replace it with "
+                                       "--force\n")
+    assert main(["zoo", "export", "tiny", str(out), "--force"]) == 0
     assert zoo.load(out).recipe["name"] == "shipped" and same(out, shipped / "tiny.safetensors")
 
 
@@ -365,8 +430,11 @@ def test_a_training_that_diverges_is_one_line(shipped, cache, capsys):
         (["show", "cat"], "name must be a recipe or its file, got 'cat'; there are: tiny"),
         (["train", "tiny", "cat"], "name must be a recipe or its file, got 'cat'; there are: tiny"),
         (["verify", "cat"], "name must be a recipe or its file, got 'cat'; there are: tiny"),
-        (["export", "cat", "out"], "name must be a recipe or its file, got 'cat'; there are: tiny"),
-        (["show", "cat.safetensors"], "name must be a trained denoiser or its file, got 'cat.safetensors'; there are"),
+        (["export", "tiny", "tiny.st"], "FILE must end in .safetensors, got tiny.st"),
+        (["verify", "nosuch.yaml"], "name must be a recipe or its file, got 'nosuch.yaml', and there is no such file"),
+        (["train", "shipped"], "name must be a recipe or its file, got 'shipped', which is a folder"),
+        (["export", "cat", "out.safetensors"], "name must be a recipe or its file, got 'cat'; there are: tiny"),
+        (["show", "cat.safetensors"], "name must be a recipe or its file, got 'cat.safetensors', and there is no such"),
         (["train", "tiny", "--executor", "local"], "--executor must be local:WORKERS or dask://HOST:PORT, got 'local'"),
         (["train", "tiny", "--executor", "local:0"], "--executor must be local:WORKERS or dask://HOST:PORT, got"),
         (["train", "tiny", "--executor", "slurm:4"], "--executor must be local:WORKERS or dask://HOST:PORT, got"),

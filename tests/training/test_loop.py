@@ -682,3 +682,20 @@ def test_refuses(change, error, message, tmp_path):
     with pytest.raises(error, match=message):
         gahb.fit(network(), checkpoint=tmp_path / "a.checkpoint", **settings)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_network_is_refused_by_name():
+    images = gahb.images.disks(4, 8)
+    with pytest.raises(TypeError, match="network must be a torch.nn.Module with weights to train, got Wavelet"):
+        gahb.fit(gahb.Wavelet(), images, steps=1, progress=False)
+    with pytest.raises(TypeError, match=r"network must be called as network\(y, sigma=None\), .* got Conv2d\(input"):
+        gahb.fit(torch.nn.Conv2d(1, 1, 3, padding=1), images, steps=1, progress=False)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_found_before_the_training(tmp_path):
+    (tmp_path / "file").touch()
+    steps = []
+    with pytest.raises(OSError, match=r"file"):
+        gahb.fit(gahb.UNet(4, 1), gahb.images.disks(4, 8), steps=1, checkpoint=tmp_path / "file" / "a.checkpoint",
+                 until=lambda: steps.append(1), progress=False)
+    assert not steps

@@ -255,5 +255,9 @@ def test_it_stops_where_it_is_told_and_goes_on_to_the_same_bits(tmp_path, last):
 
 
 def test_an_argument_that_is_nearly_right_is_answered():
+    with pytest.raises(TypeError, match="fit takes no argument 'lr'; did you mean learning_rate"):
+        quick(network(), lr=0.1)
+    with pytest.raises(TypeError, match="fit takes no argument 'zeal'; it takes steps, .*, learning_rate, .*bank"):
+        quick(network(), zeal=1)
     with pytest.raises(TypeError, match="fit takes no argument 'optimizer'; did you mean optimiser"):
         quick(network(), optimizer="adam")

@@ -61,3 +61,16 @@ def test_filter_frames_show_rows_of_the_jacobian(network):
 def test_a_mark_stays_in_the_picture():
     found = marked(torch.full((1, 3, 3), 0.5), (0, 0))[0]
     assert torch.equal(found, torch.tensor([[1, 0, 0.5], [0, 0, 0.5], [0.5, 0.5, 0.5]]))
+
+
+def test_pictures_that_are_none_are_refused_by_name():
+    wanted = r"pictures must be a mapping from names to \(denoiser, clean image\), at least one, got "
+    image = torch.zeros(1, 8, 8)
+    wrong = {"Identity$": torch.nn.Identity(), "dict without any$": {}, "Tensor for 'a'$": {"a": image}}
+    for said, given in wrong.items():
+        with pytest.raises(TypeError, match=wanted + said):
+            gahb.widgets.basis_frames(given, [0.1])
+    with pytest.raises(TypeError, match=r"\(denoiser, noisy image, image to point at\), .* got tuple for 'a'"):
+        gahb.widgets.filter_frames({"a": (torch.nn.Identity(), image)})
+    with pytest.raises(TypeError, match=r"denoiser must be called as denoiser\(y, sigma=None\), .* got Identity"):
+        gahb.widgets.basis_frames({"a": (torch.nn.Identity(), image)}, [0.1])

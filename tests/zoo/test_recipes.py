@@ -453,8 +453,8 @@ def test_sets_share_no_group(pictures, tmp_path):
     assert all(parts) and not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
     assert len(first.source()) == len(second.source()) == 9
     groups.write_text(f"{names[0]} person\n")
-    with pytest.raises(ValueError, match=rf"names no group for .* and so for {len(names) - 1} of {len(names)} images"):
+    with pytest.raises(ValueError, match=rf"has none for .* and so for {len(names) - 1} of {len(names)} images"):
         first.source()
     groups.write_text(f"{names[0]}\n")
-    with pytest.raises(ValueError, match=r"images.groups: line 1 of .* is not NAME GROUP"):
+    with pytest.raises(ValueError, match=r"images.groups must have a line NAME GROUP for each image, .* has '"):
         first.source()
