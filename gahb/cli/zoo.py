@@ -78,7 +78,7 @@ def _show(recipe: str) -> int:
         network = zoo.load(recipe)
     else:
         written = zoo.recipe(recipe)
-        network = zoo.load(written) if zoo.stored(written) else None
+        network = zoo.load(written) if zoo.weights_of(written) else None
     if network is None:
         print(yaml.safe_dump({"network": written.network, "images": written.images, "training": written.training},
                              sort_keys=False, default_flow_style=None), end="")
@@ -163,7 +163,7 @@ def _ships(recipe) -> bool:
     """Whether the weights of a recipe ship; where they do, say so, and how they are trained anew."""
     from gahb import zoo
 
-    there = zoo.stored(recipe)
+    there = zoo.weights_of(recipe)
     if there not in zoo.weight_files().values():
         return False
     print(f"{recipe.name}: {there} (ships already; gahb zoo train {recipe.name} --again trains it anew)", flush=True)

@@ -28,8 +28,7 @@ from . import recipes, twins
 from .published import load_published as load_published
 from .recipes import Recipe
 from .stored import export as export
-from .stored import weights_path
-from .stored import read
+from .stored import read, weights_path
 from .twins import family_of_folder as family_of_folder
 
 SHIPPED = Path(__file__).parents[1] / "weights"
@@ -265,11 +264,11 @@ def is_weights(name: str | os.PathLike) -> bool:
     return str(name) in files() or (path.is_file() and not _is_recipe(path))
 
 
-def stored(recipe: Recipe) -> Path | None:
+def weights_of(recipe: Recipe) -> Path | None:
     """The file of weights that a recipe has led to: in the cache, else what ships under its name; None if not trained.
 
     >>> import gahb
-    >>> gahb.zoo.stored(gahb.zoo.recipe("disks")).name
+    >>> gahb.zoo.weights_of(gahb.zoo.recipe("disks")).name
     'disks.safetensors'
     """
     cached = _place() / f"{recipe.hash}.safetensors"
@@ -280,7 +279,7 @@ def stored(recipe: Recipe) -> Path | None:
 
 def _trained(recipe: Recipe) -> Path:
     """The file that a recipe leads to; trained now if there is none, unless a short profile runs."""
-    if (there := stored(recipe)) is not None:
+    if (there := weights_of(recipe)) is not None:
         return there
     profile = os.environ.get("GAHB_PROFILE", "").partition(",")[0]
     if profile in ("smoke", "book"):
