@@ -66,7 +66,10 @@ def draw() -> str:
     before, after = (-10 * ((image - x) ** 2).mean().log10().item() for image in (y, f))
     basis = adaptive_basis(network, y, k=max(VECTORS) + 1)
     size = twins[0].recipe["images"]["size"]
-    how = dict(method="ddim", start=starts.of_faces(size), progress=False)
+    start = starts.of_faces(size)
+    if start is None:
+        raise FileNotFoundError(f"notebooks/starts holds no start for faces of {size} pixels: see tools/start.py")
+    how = dict(method="ddim", start=start, progress=False)
     drawn = [sample(f, FACES, (1, size, size), **how) for f in (*twins, zoo.load(OTHER))]
     alike, null = (twin_similarity(drawn[0], other).mean().item() for other in drawn[1:])
     vectors = [
@@ -91,10 +94,10 @@ def draw() -> str:
          "Near this picture the network multiplies each of these directions by its factor λ, keeping some and "
          "shrinking others. They follow the picture’s own contour (chapter 4)."),
         ("Twins", faces,
-         f"Upper rows: two networks, each trained on {n} faces, no person in common. From one start, a blurred random "
-         f"picture under noise, both draw nearly the same face (similarity {alike:.2f}). Lower row: a network of "
-         f"photographs makes no face of the same starts ({null:.2f}). So the twins have learned one density, and not "
-         "their own faces (chapter 3)."),
+         f"Upper rows: two networks, each trained on {n} faces, no person in common. Both start from one blurred "
+         "random face, with the mean and covariance of the faces of others, under noise, and draw nearly the same "
+         f"face (similarity {alike:.2f}). Much of that is the start’s: a network of photographs (lower row) makes no "
+         f"face of it, and still has {null:.2f}. Chapter 3 measures what is left, and starts from grey, too."),
     )  # fmt: skip
     items = "\n".join(
         f'<li><div class="gahb-tiles">{"".join(tiles)}</div>'

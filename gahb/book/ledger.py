@@ -2,9 +2,9 @@
 
 Expectations stand in `notebooks/claims.yaml` (see `expectations`). A chapter
 calls `begin` once, then for each entry `check` (one value), `check_mean`,
-`check_ratio` or `check_share` (of values by image), or `check_all` (a sentence about all members
-of a family). An executed notebook carries its `records`, and the page *Claims*
-gathers them.
+`check_ratio` or `check_share` (one value for each image, path or picture), or
+`check_all` (a sentence about all members of a family). An executed notebook
+carries its `records`, and the page *Claims* gathers them.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def check_mean(id: str, values: Tensor, *, bounds: tuple[float, float] | None = 
     bounds : the range that values cannot leave by their definition, such as −1 and
         1 for correlations. With it, values that all came out equal have the
         interval of :func:`gahb.statistics.equal_values_interval`; without it a
-        claim about them is open.
+        claim about them is open. Of values that nearly all lie at a bound, and are
+        not all equal, Student's interval is too narrow: count them, by `check_share`.
 
     Raises
     ------

@@ -27,21 +27,25 @@ LEAST = 1000  # images, so that none of them can be made out
 def write(images: torch.Tensor, path: Path, about: dict, *, components: int = COMPONENTS) -> Path:
     """Keep the mean and the leading principal components of `images` (n, C, H, W), n ≥ 1,000.
 
-    `about` says what the images are, and goes into the file's header.
+    `about` says what the images are, and goes into the file's header. There must be
+    ten images for each component: as many components as images would span every image.
 
     >>> import tempfile
     >>> from pathlib import Path
     >>> import gahb
     >>> from gahb.book import starts
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = starts.write(gahb.images.disks(1000, 8), Path(folder, "disks.safetensors"), {"kind": "disks"})
-    ...     starts.read(path)
+    ...     path, images = Path(folder, "disks.safetensors"), gahb.images.disks(1000, 8)
+    ...     starts.read(starts.write(images, path, {"kind": "disks"}, components=20))
     Gaussian(shape=(1, 8, 8))
     """
     positive_int("components", components)
     if images.ndim != 4 or len(images) < LEAST:
         raise InputError(f"images must be (n, C, H, W) with n of at least {LEAST:,}, got {tuple(images.shape)}")
     rows = images.flatten(1).double()
+    if components > (most := min(len(images) // 10, rows.shape[1])):
+        raise InputError(f"components must be at most {most:,}, a tenth of the images and no more than an image has "
+                         f"values, got {components:,}")
     mean = rows.mean(dim=0)
     values, vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
     kept = slice(-components, None)

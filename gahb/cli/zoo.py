@@ -98,13 +98,14 @@ def _show(recipe: str) -> int:
 @click.argument("names", nargs=-1, required=True, metavar="RECIPE...")
 @click.option("--executor", metavar="WHERE", help="local:WORKERS, or dask://HOST:PORT: side by side.")
 @click.option("--minutes", type=float, metavar="M", help="Stop after M minutes; a later call goes on.")
-@click.option("--again", is_flag=True, help="Also what ships already; the new weights go into the cache.")
+@click.option("--again", is_flag=True, help="Also what ships already, whose name goes on to mean what ships.")
 @checked
 def _train(names: tuple[str, ...], executor: str | None, minutes: float | None, again: bool) -> int:
     """Train recipes, each once; an interrupted one goes on.
 
     The weights go into the cache (GAHB_CACHE). `gahb zoo show RECIPE`, `gahb zoo export
-    RECIPE FILE` and gahb.zoo.load find them there.
+    RECIPE FILE` and gahb.zoo.load find them there. What ships stays what its name
+    means; trained --again, the new network is gahb.zoo.load(gahb.zoo.recipe(NAME)).
     """
     from gahb import zoo
 

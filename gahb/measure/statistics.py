@@ -175,8 +175,8 @@ def equal_values_interval(value: float, n: int, bounds: tuple[float, float]) -> 
 
     Their standard error is 0, which says nothing. But if a share p of all
     values were not v, then n of n would be with probability $(1 - p)^n$. So, but for
-    one case in 40 on each side, the others are at most that share, wherever in
-    [a, b] they lie. For values of 0 or 1 it is :func:`share_interval`.
+    one case in 40 at most, the others are at most that share, wherever in [a, b]
+    they lie. For values of 0 or 1 it is :func:`share_interval`.
 
     ValueError for n < 1 and for a value outside the bounds.
 

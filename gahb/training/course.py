@@ -15,6 +15,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from .._files import check_writable
 from .._progress import bar
 from .._validate import positive_int
 from . import checkpoint as checkpoints
@@ -63,6 +64,8 @@ def follow(
     """
     network, steps, batch = run.network, run.settings["steps"], run.settings["batch"]
     path, log = None if checkpoint is None else Path(checkpoint), [] if log is None else log
+    if path is not None and leads():
+        check_writable(path.absolute().parent)
     first, total = (0, 0.0) if path is None else _resume(run, path, log)
     since, before, began = *_last(log), time.perf_counter()
     ticks = bar(run.train(first), initial=first, total=steps, progress=progress and leads(), desc=name, unit="step")

@@ -25,12 +25,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from inspect import signature
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from .._files import check_writable
 from .._validate import check_denoises, check_sigma_range, nearest_names, positive_int, suggestion
 from ..contract import check_output
 from ..denoisers.networks import BiasFreeNorm
@@ -40,7 +38,7 @@ from .course import EVERY, follow, records
 from .method import Method, compiler, compiler_name, mean_weight
 from .objective import Increments, Task, denoising, increment
 from .optimiser import Optimiser
-from .processes import leads, team
+from .processes import team
 
 
 def fit(
@@ -130,8 +128,6 @@ def fit(
         known = [name for name in known if name not in ("network", "images", "method")]
         near = suggestion(unknown[0], known) if nearest_names(unknown[0], known) else f"it takes {', '.join(known)}"
         raise TypeError(f"fit takes no argument {unknown[0]!r}; {near}")
-    if checkpoint is not None and leads():
-        check_writable(Path(checkpoint).absolute().parent)
     recorded, how, source = records(every, steps), Method(**method), as_source(images)
     run = _Run(network, source, settings, how, penalty)
     follow(run, recorded, name="fit", checkpoint=checkpoint, progress=progress, monitor=monitor, log=log, until=until)

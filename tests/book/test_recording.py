@@ -117,7 +117,7 @@ starts.read(Path(FOLDER, "disks.safetensors"))
 """
     folder, question = tree / "notebooks", optimum.Question(4, 2.0, sigmas=(1.0,), count=2)
     optimum.compute([question], count=1, folder=folder, progress=False)
-    starts.write(gahb.images.disks(1000, 4), folder / "disks.safetensors", {})
+    starts.write(gahb.images.disks(1000, 4), folder / "disks.safetensors", {}, components=4)
     write(tree, "01_one", code.replace("FOLDER", repr(str(folder))))
     assert running.bring_up_to_date(tree, tree, "smoke", progress=False) == ["01_one"]
     assert {f"notebooks/{name}" for name in (question.name, "disks.safetensors")} <= set(

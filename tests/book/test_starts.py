@@ -28,6 +28,14 @@ def test_few_images_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_components_that_would_span_the_images_are_refused(tmp_path):
+    images = gahb.images.disks(1000, 16)
+    with pytest.raises(InputError, match=r"components must be at most 100, a tenth of the images .*, got 101"):
+        starts.write(images, tmp_path / "a", {}, components=101)
+    with pytest.raises(InputError, match=r"components must be at most 64, .*, got 100"):
+        starts.write(images[..., :8, :8], tmp_path / "a", {})
+
+
 def test_the_start_of_faces():
     """Of faces of persons whom neither twin saw, and of enough of them that none can be made out."""
     found = starts.of_faces(40)
