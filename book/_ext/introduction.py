@@ -69,7 +69,7 @@ def draw() -> str:
     start = starts.of_faces(size)
     if start is None:
         raise FileNotFoundError(f"notebooks/starts holds no start for faces of {size} pixels: see tools/start.py")
-    how = dict(method="ddim", steps=30, start=start, progress=False)
+    how = dict(method="ddim", start=start, progress=False)
     drawn = [sample(f, FACES, (1, size, size), **how) for f in (*twins, zoo.load(OTHER))]
     alike, null = (twin_similarity(drawn[0], other).mean().item() for other in drawn[1:])
     vectors = [
