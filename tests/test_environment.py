@@ -406,7 +406,7 @@ def test_ci_runs_tests_book_and_checks(tmp_path):
     done = subprocess.run([ROOT / ".ci" / "run", "ARGS=-x"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "test ARGS=-x browser=1 profile=", "book browser=1 profile=book", "lint browser=1 profile=",
+        "test ARGS=-x browser=1 profile=", "book pdf browser=1 profile=book", "lint browser=1 profile=",
     ]  # fmt: skip
 
 
