@@ -268,7 +268,7 @@ def warnings_of(path: Path) -> list[str]:
     >>> from pathlib import Path
     >>> import gahb, nbformat
     >>> from nbformat.v4 import new_code_cell, new_notebook, new_output
-    >>> text = "/tmp/1.py:2: UserWarning: 9 images read; skipped 1 unreadable file (a.png)\\n  images = folder(path)\\n"
+    >>> text = "cell.py:2: UserWarning: 9 images read; skipped 1 unreadable file (a.png)\\n  images = folder(path)\\n"
     >>> cell = new_code_cell(outputs=[new_output("stream", name="stderr", text=text)])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "01_miyasawa.ipynb")

@@ -42,15 +42,15 @@ def write(images: torch.Tensor, path: Path, about: dict, *, components: int = CO
     positive_int("components", components)
     if images.ndim != 4 or len(images) < LEAST:
         raise InputError(f"images must be (n, C, H, W) with n of at least {LEAST:,}, got {tuple(images.shape)}")
-    rows = images.flatten(1).double()
-    if components > (most := min(len(images) // 10, rows.shape[1])):
+    d = images[0].numel()
+    if components > (most := min(len(images) // 10, d)):
         raise InputError(f"components must be at most {most:,}, a tenth of the images and no more than an image has "
                          f"values, got {components:,}")
-    mean = rows.mean(dim=0)
-    values, vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
+    whole = Gaussian.of(images)
+    values, vectors = torch.linalg.eigh(whole.covariance)
     kept = slice(-components, None)
     factors = (vectors[:, kept] * values[kept].clamp(min=0).sqrt()).T
-    tensors = {"mean": mean.reshape(images.shape[1:]), "factors": factors}
+    tensors = {"mean": whole.mean, "factors": factors}
     header = {"about": json.dumps({**about, "images": len(images)}, sort_keys=True)}
     with replacing(path) as scratch:
         save_file({name: tensor.half().contiguous() for name, tensor in tensors.items()}, scratch, header)

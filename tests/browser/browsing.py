@@ -96,9 +96,11 @@ def settle(page) -> None:
     page.evaluate(SETTLED)
 
 
-def frames(page) -> None:
-    """Wait for two frames: what has been asked for is then drawn."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+def frames(page, count: int = 2) -> None:
+    """Wait for frames: after two, what has been asked for is drawn."""
+    page.evaluate("""async (count) => {
+        for (; count > 0; count--) await new Promise((done) => requestAnimationFrame(done));
+    }""", count)
 
 
 def picture_of(widget) -> str:

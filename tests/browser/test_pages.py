@@ -253,7 +253,7 @@ def scroll_through(page, places: int) -> None:
     """To the end, as a reader does it, with the widgets that come on the way."""
     for _ in range(page.evaluate("Math.ceil(document.documentElement.scrollHeight / 800)")):
         page.mouse.wheel(0, 800)
-        page.evaluate("() => new Promise((done) => requestAnimationFrame(done))")
+        frames(page, 1)
     page.wait_for_function("n => document.querySelectorAll('.gahb-lazy > style').length === n", arg=places)
 
 
